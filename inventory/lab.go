@@ -1,0 +1,95 @@
+// Package inventory reads a lab's YAML file into a checked, complete and
+// immutable Lab: ranges are expanded, defaults and addresses filled in, names
+// made. It is pure: no network, no environment, no clock, no look at a host.
+package inventory
+
+import "net/netip"
+
+// Lab is what an inventory asks for, every default filled in except those that
+// only the hosts can tell (underlay, MTU "auto", the group's address family).
+// Slices are in the order of the file.
+type Lab struct {
+	Name       string
+	File       string // as given to Parse, for messages
+	Hosts      []Host
+	Networks   []Network
+	Containers []Container
+}
+
+// Host is one machine.
+type Host struct {
+	Name     string
+	Address  string     // for SSH: a name, an IPv4 or an IPv6 address, without brackets
+	Underlay string     // device; empty: the one that routes to the other hosts
+	VTEP     netip.Addr // tunnel address; zero: the underlay's source address
+	SSH      SSH
+}
+
+// SSH is how to reach a host; zero values leave the choice to the SSH layer.
+type SSH struct {
+	User       string
+	Port       int      // 0: 22
+	Identity   []string // private key files, tried first and in this order; relative ones are relative to the inventory
+	KnownHosts []string // files; empty: the user's and the system's
+	HostKey    string   // pinned SHA256:… fingerprint; empty: known_hosts decides
+	AcceptNew  bool     // learn the key of a host that known_hosts does not have
+}
+
+// Flood says how broadcast, unknown-unicast and multicast frames reach the
+// other VTEPs of a network.
+type Flood string
+
+// Flood modes.
+const (
+	FloodMulticast Flood = "multicast"
+)
+
+// Network is one VXLAN segment with a bridge on every host.
+type Network struct {
+	Name   string // also the bridge's
+	VNI    int    // 1…16777215
+	Port   int    // UDP
+	VXLAN  string // the VTEP device's name
+	Flood  Flood
+	Group  netip.Addr            // multicast group; zero: the default one of the underlay's family
+	Subnet netip.Prefix          // masked
+	MTU    int                   // bytes; 0: smallest underlay MTU less the VXLAN overhead
+	VTEPs  map[string]netip.Addr // host name → temporary address for the VTEP proof; one a host
+}
+
+// Container is one network-namespace container.
+type Container struct {
+	Name       string
+	Host       string
+	Netns      string // namespace's name on the host
+	Interfaces []Interface
+}
+
+// Interface is a workload's leg in a network.
+type Interface struct {
+	Network string
+	Inner   string     // eth0, eth1, …
+	Link    string     // the outer end's name on the host, unique in the lab, at most 15 characters
+	Address netip.Addr // in the network's subnet
+	MAC     string     // lower case, colons; given or derived
+}
+
+// Host gives the host of that name; every name in a Lab has one.
+func (l *Lab) Host(name string) Host {
+	for _, h := range l.Hosts {
+		if h.Name == name {
+			return h
+		}
+	}
+	return Host{}
+}
+
+// Network gives the network of that name; every name in a Lab has one.
+func (l *Lab) Network(name string) Network {
+	for _, n := range l.Networks {
+		if n.Name == name {
+			return n
+		}
+	}
+	return Network{}
+}

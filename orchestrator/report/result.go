@@ -1,0 +1,152 @@
+// Package report is the model of a run's results, as the contract names them,
+// and its writers, one file each. It judges nothing and reaches no host.
+package report
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Result is one run of a verb.
+type Result struct {
+	Version  int       `json:"version"` // 1
+	Lab      string    `json:"lab"`
+	Verb     string    `json:"verb"`
+	Started  time.Time `json:"started"` // UTC
+	Seconds  float64   `json:"seconds"`
+	Result   string    `json:"result"`  // Pass or Fail
+	Changed  int       `json:"changed"` // objects over all hosts
+	Hosts    []Host    `json:"hosts"`
+	Probes   []Probe   `json:"probes"`
+	Findings []Finding `json:"findings"`
+	Topology Topology  `json:"topology"`
+}
+
+// What a whole run, a host, a stage and a probe can come to.
+const (
+	Pass    = "pass" // run, probe
+	Fail    = "fail" // run, probe
+	Skipped = "skipped"
+
+	OK          = "ok"          // host, stage
+	Failed      = "failed"      // host, stage
+	Unreachable = "unreachable" // host
+	Interrupted = "interrupted" // host
+	Changed     = "changed"     // stage
+)
+
+// Host is one host's part in a run.
+type Host struct {
+	Name    string  `json:"name"`
+	Address string  `json:"address"`
+	Result  string  `json:"result"`
+	Changed int     `json:"changed"`
+	Error   string  `json:"error"`
+	Hint    string  `json:"hint,omitempty"`
+	Stages  []Stage `json:"stages"`
+}
+
+// Stage is one stretch of a host's work.
+type Stage struct {
+	Name    string  `json:"name"`
+	Result  string  `json:"result"`
+	Started float64 `json:"started"` // seconds after the run's start
+	Seconds float64 `json:"seconds"`
+	Changed int     `json:"changed"`
+	Error   string  `json:"error"`
+}
+
+// Stages of probes.
+const (
+	StageVTEP      = "vtep"
+	StageContainer = "container"
+	StageVM        = "vm"
+	StageMesh      = "mesh"
+)
+
+// Probe is one directed proof.
+type Probe struct {
+	Kind     string `json:"kind"` // ping
+	Stage    string `json:"stage"`
+	Network  string `json:"network"`
+	From     string `json:"from"` // workload; of stage vtep: the host
+	FromHost string `json:"from_host"`
+	To       string `json:"to"`
+	ToHost   string `json:"to_host"`
+	Address  string `json:"address"` // of To
+	Bytes    int    `json:"bytes"`   // ICMP payload
+	Sent     int    `json:"sent"`
+	Received int    `json:"received"`
+	RTT      RTT    `json:"rtt_ms"`
+	Result   string `json:"result"`
+	Error    string `json:"error"`
+}
+
+// RTT is in milliseconds; all zero without a reply.
+type RTT struct {
+	Min float64 `json:"min"`
+	Avg float64 `json:"avg"`
+	Max float64 `json:"max"`
+}
+
+// Finding names a cause of failed probes.
+type Finding struct {
+	Layer  string `json:"layer"`
+	Host   string `json:"host"`
+	Cause  string `json:"cause"`
+	Proof  string `json:"proof"`
+	Mend   string `json:"mend"`
+	Probes []int  `json:"probes"` // indices into Result.Probes
+}
+
+// Topology is what the lab consists of.
+type Topology struct {
+	Networks  []Network  `json:"networks"`
+	Endpoints []Endpoint `json:"endpoints"`
+}
+
+// Network is one VXLAN segment.
+type Network struct {
+	Name   string `json:"name"`
+	VNI    int    `json:"vni"`
+	Port   int    `json:"port"`
+	Flood  string `json:"flood"`
+	Group  string `json:"group"`
+	Subnet string `json:"subnet"`
+	MTU    int    `json:"mtu"`
+}
+
+// Endpoint is a workload's leg in a network.
+type Endpoint struct {
+	Name    string `json:"name"`
+	Kind    string `json:"kind"` // container or vm
+	Host    string `json:"host"`
+	Network string `json:"network"`
+	Address string `json:"address"`
+	MAC     string `json:"mac"`
+}
+
+// Sort puts hosts, probes and the topology in the order of their names, so that
+// two runs can be compared. Findings refer to probes by index: sort first.
+func (r *Result) Sort() {
+	slices.SortFunc(r.Hosts, func(a, b Host) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Probes, func(a, b Probe) int {
+		return cmp.Or(
+			cmp.Compare(stageOrder(a.Stage), stageOrder(b.Stage)),
+			cmp.Compare(a.Network, b.Network),
+			cmp.Compare(a.From, b.From),
+			cmp.Compare(a.To, b.To),
+			cmp.Compare(a.Address, b.Address),
+			cmp.Compare(a.Kind, b.Kind))
+	})
+	slices.SortFunc(r.Topology.Networks, func(a, b Network) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Topology.Endpoints, func(a, b Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Network, b.Network), cmp.Compare(a.Address, b.Address))
+	})
+}
+
+// stageOrder is the order in which the proofs are made.
+func stageOrder(stage string) int {
+	return slices.Index([]string{StageVTEP, StageContainer, StageVM, StageMesh}, stage)
+}

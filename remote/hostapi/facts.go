@@ -1,0 +1,74 @@
+package hostapi
+
+import "net/netip"
+
+// Facts is what was seen on a host, in the order of names.
+type Facts struct {
+	Hostname   string           `json:"hostname"`
+	Kernel     string           `json:"kernel"`  // uname -r
+	Machine    string           `json:"machine"` // uname -m
+	BootID     string           `json:"boot_id"` // /proc/sys/kernel/random/boot_id
+	Links      []Link           `json:"links"`   // in the host's own namespace, as asked
+	Namespaces []NamespaceFacts `json:"namespaces"`
+	Routes     []Route          `json:"routes"` // one a peer asked for, in that order
+	// Leftovers are things of the lab that are neither link nor namespace as
+	// they should be: paths of intents, of a namespace's empty mount point, …
+	Leftovers []string `json:"leftovers,omitempty"`
+}
+
+// Mark says whose an object is. It lives on the object: a link's alias, a
+// namespace's loopback's alias.
+type Mark struct {
+	Lab        string `json:"lab"`
+	For        string `json:"for"`        // network or workload
+	User       string `json:"user"`       // who made it
+	Controller string `json:"controller"` // from where
+	// Intended: the object bears no mark yet but matches an intent that was
+	// written before it was made. It is ours all the same.
+	Intended bool `json:"intended,omitempty"`
+}
+
+// Link is a network device as the kernel shows it.
+type Link struct {
+	Name      string         `json:"name"`
+	Index     int            `json:"index"`
+	Kind      string         `json:"kind"` // vxlan, bridge, veth, …; empty for hardware
+	MAC       string         `json:"mac"`
+	MTU       int            `json:"mtu"` // bytes
+	Up        bool           `json:"up"`  // administratively
+	Master    string         `json:"master,omitempty"`
+	Mark      *Mark          `json:"mark,omitempty"` // nil: not vxorch's
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	VXLAN     *VXLAN         `json:"vxlan,omitempty"` // of kind vxlan
+	// Quiet: no IPv6 link-local address is generated and router advertisements
+	// are not accepted, or the kernel has no IPv6.
+	Quiet bool `json:"quiet,omitempty"`
+	// PeerIndex is, of a veth, the other end's index in its own namespace.
+	PeerIndex int `json:"peer_index,omitempty"`
+	// STP is, of a bridge, whether it speaks the spanning tree protocol.
+	STP bool `json:"stp,omitempty"`
+}
+
+// VXLAN is what is particular to a VXLAN link.
+type VXLAN struct {
+	VNI      int        `json:"vni"`
+	Port     int        `json:"port"`
+	Group    netip.Addr `json:"group,omitzero"`
+	Local    netip.Addr `json:"local,omitzero"`
+	Device   string     `json:"device,omitempty"` // underlay; empty: none
+	Learning bool       `json:"learning"`
+}
+
+// NamespaceFacts is a named network namespace as seen.
+type NamespaceFacts struct {
+	Name  string `json:"name"`
+	Mark  *Mark  `json:"mark,omitempty"` // nil: not vxorch's
+	Links []Link `json:"links"`          // in it, only where it carries this lab's mark
+}
+
+// Route is how the host reaches a peer.
+type Route struct {
+	Peer   netip.Addr `json:"peer"`
+	Device string     `json:"device,omitempty"` // empty: no route
+	Source netip.Addr `json:"source,omitzero"`
+}

@@ -1,0 +1,101 @@
+// Package hostapi is the vocabulary that the controller and the helper share:
+// what a host of a lab can be asked (Host), what is wanted on it (steps), what
+// was seen on it (facts), and how it fails (error kinds). It does nothing by
+// itself and imports the standard library only.
+package hostapi
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"time"
+)
+
+// Host is one machine of a lab, with the helper running on it. All methods are
+// safe for concurrent use; every error is or wraps an *Error. Close gives the
+// lab's lock back and ends the helper; what was built stays.
+type Host interface {
+	Observer
+	Applier
+	Prober
+	io.Closer
+}
+
+// Observer reads the host.
+type Observer interface {
+	// Observe takes the lab's lock if req asks for it, then reads the host. It
+	// changes nothing else. The error is ErrLocked if another holds the lock.
+	Observe(ctx context.Context, req ObserveRequest) (Facts, error)
+}
+
+// Applier changes the host.
+type Applier interface {
+	// Apply runs the steps of b in order and stops at the first that fails or
+	// when ctx ends, between steps. The result lists the steps that were begun,
+	// also where the error is not nil. A step that finds its object as wanted
+	// changes nothing. An object that does not carry the lab's mark is never
+	// changed or removed: ErrForeign. Apply needs the lock: ErrNotLocked.
+	Apply(ctx context.Context, b Batch) (BatchResult, error)
+}
+
+// Prober sends probes from the host.
+type Prober interface {
+	// Probe runs all probes at once and returns one result a probe, in their
+	// order. A lost reply is a result, not an error.
+	Probe(ctx context.Context, probes []Probe) ([]ProbeResult, error)
+}
+
+// Holder says who holds, or wants, a lab's lock.
+type Holder struct {
+	User       string    `json:"user"`       // login name on the controller
+	Controller string    `json:"controller"` // the controller's host name
+	Verb       string    `json:"verb"`       // deploy, destroy, …
+	Since      time.Time `json:"since"`      // by the controller's clock
+}
+
+// ObserveRequest says what to read. Links that carry this lab's mark or intent,
+// every VXLAN link, and the devices of the routes to Peers are always reported.
+type ObserveRequest struct {
+	Lab        string       `json:"lab"`
+	Lock       *Holder      `json:"lock,omitempty"`       // take the lab's lock first; nil: read only
+	Links      []string     `json:"links,omitempty"`      // names in the host's own namespace to report, whoever owns them
+	Namespaces []string     `json:"namespaces,omitempty"` // names to report, whoever owns them; ours are reported anyway
+	Peers      []netip.Addr `json:"peers,omitempty"`      // look the route to each up
+}
+
+// Batch is what one Apply runs: one round trip.
+type Batch struct {
+	Lab        string `json:"lab"`
+	User       string `json:"user"`       // goes into the marks
+	Controller string `json:"controller"` // goes into the marks
+	Steps      []Step `json:"steps"`
+}
+
+// BatchResult lists the steps that were begun, in order.
+type BatchResult struct {
+	Steps []StepResult `json:"steps"`
+}
+
+// StepResult is what came of one step. Of the last one Error may be set.
+type StepResult struct {
+	Changed  bool          `json:"changed"`
+	Duration time.Duration `json:"duration"`
+	Error    *Error        `json:"error,omitempty"`
+}
+
+// Probe is an ICMP echo exchange: up to Tries requests, ended by the first
+// reply. Each request is given up after a second.
+type Probe struct {
+	Netns  string     `json:"netns,omitempty"` // named namespace to send from; empty: the host's own
+	Target netip.Addr `json:"target"`          // IPv4 or IPv6
+	Bytes  int        `json:"bytes"`           // ICMP payload; 0 is 56, as ping sends
+	Tries  int        `json:"tries"`           // 0 is 3, which is also the most
+}
+
+// ProbeResult is what came of one probe.
+type ProbeResult struct {
+	Sent     int           `json:"sent"`
+	Received int           `json:"received"`
+	RTT      time.Duration `json:"rtt"`             // of the reply; 0 without one
+	Error    *Error        `json:"error,omitempty"` // why nothing could be sent
+}

@@ -1,0 +1,119 @@
+package hostapi
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Op says what a step does to its object.
+type Op string
+
+// What a step can do. Create, change and rebuild are the plan's forecast: the
+// helper brings the object to the wanted state from whatever it finds.
+const (
+	Create  Op = "create"
+	Update  Op = "change"  // in place
+	Rebuild Op = "rebuild" // removed and made anew, since the kernel cannot change it in place
+	Remove  Op = "remove"
+)
+
+// Step is one thing to do on one host: exactly one of the objects is set. Of an
+// object to remove only what names it is needed. Removing what is not there
+// changes nothing.
+type Step struct {
+	Op      Op       `json:"op"`
+	Changes []Change `json:"changes,omitempty"` // of Update and Rebuild: what differs, for people
+
+	VTEP      *VTEP      `json:"vtep,omitempty"`
+	Bridge    *Bridge    `json:"bridge,omitempty"`
+	Namespace *Namespace `json:"namespace,omitempty"`
+	Veth      *Veth      `json:"veth,omitempty"`
+	Address   *Address   `json:"address,omitempty"`
+}
+
+// Change is one property that differs, as text.
+type Change struct {
+	Property string `json:"property"`
+	From     string `json:"from"`
+	To       string `json:"to"`
+}
+
+// Kinds of objects, as marks, intents and messages name them.
+const (
+	KindVTEP      = "vtep"
+	KindBridge    = "bridge"
+	KindNamespace = "namespace"
+	KindVeth      = "veth"
+	KindAddress   = "address"
+)
+
+// Object names the step's object by kind and name; an address by its link.
+func (s Step) Object() (kind, name string) {
+	switch {
+	case s.VTEP != nil:
+		return KindVTEP, s.VTEP.Name
+	case s.Bridge != nil:
+		return KindBridge, s.Bridge.Name
+	case s.Namespace != nil:
+		return KindNamespace, s.Namespace.Name
+	case s.Veth != nil:
+		return KindVeth, s.Veth.Name
+	case s.Address != nil:
+		return KindAddress, s.Address.Link
+	}
+	return "", ""
+}
+
+// VTEP is a VXLAN tunnel end in the host's own namespace (RFC 7348), always
+// with learning on, up, without an IPv6 link-local address and deaf to router
+// advertisements.
+type VTEP struct {
+	Name   string     `json:"name"`
+	For    string     `json:"for,omitempty"` // network it serves; goes into the mark
+	VNI    int        `json:"vni"`           // 1…16777215
+	Port   int        `json:"port"`          // UDP destination port; never 0, which the kernel takes for 8472
+	Group  netip.Addr `json:"group,omitzero"`
+	Local  netip.Addr `json:"local,omitzero"`
+	Device string     `json:"device"` // underlay
+	MTU    int        `json:"mtu"`    // bytes
+	MAC    string     `json:"mac"`    // given at creation, so that udev leaves it alone
+	Bridge string     `json:"bridge"` // to be a port of; empty: stands alone
+}
+
+// Bridge is a bridge in the host's own namespace with STP off, up, without an
+// IPv6 link-local address and deaf to router advertisements.
+type Bridge struct {
+	Name string `json:"name"`
+	For  string `json:"for,omitempty"` // network it serves; goes into the mark
+	MTU  int    `json:"mtu"`           // bytes
+	MAC  string `json:"mac"`
+}
+
+// Namespace is a named network namespace that `ip netns` sees, its loopback up.
+type Namespace struct {
+	Name string `json:"name"`
+	For  string `json:"for,omitempty"` // workload it is; goes into the mark
+}
+
+// Veth joins a namespace to a bridge. The outer end stands in the host's own
+// namespace, without an IPv6 link-local address and deaf to router
+// advertisements; both ends are up.
+type Veth struct {
+	Name      string         `json:"name"`          // outer end
+	For       string         `json:"for,omitempty"` // workload it serves; goes into the mark
+	Bridge    string         `json:"bridge"`        // the outer end is a port of it
+	MAC       string         `json:"mac"`           // outer end
+	MTU       int            `json:"mtu"`           // bytes, both ends
+	Netns     string         `json:"netns"`         // named namespace of the inner end
+	Inner     string         `json:"inner"`         // inner end's name: eth0, eth1, …
+	InnerMAC  string         `json:"inner_mac"`
+	Addresses []netip.Prefix `json:"addresses"` // exactly these on the inner end, link-local ones aside
+}
+
+// Address is an address of the lab's own VTEP or bridge, for a proof. The kernel
+// takes it away after Lifetime, with its route, if nobody else does.
+type Address struct {
+	Link     string        `json:"link"`
+	Prefix   netip.Prefix  `json:"prefix"`
+	Lifetime time.Duration `json:"lifetime,omitempty"` // valid_lft, whole seconds; never 0 on an address to create
+}
