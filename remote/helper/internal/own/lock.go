@@ -1,0 +1,154 @@
+package own
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"vxorch/remote/hostapi"
+)
+
+// Lock is the right to change one lab on this host. It is an flock, so it ends
+// with the process that holds it, however that ends.
+type Lock struct {
+	store Store
+	lab   string
+	file  *os.File
+}
+
+// Lock takes the lab's lock for holder, without waiting. If another holds it
+// the error is hostapi.ErrLocked and tells who.
+func (s Store) Lock(lab string, holder hostapi.Holder) (*Lock, error) {
+	dir, err := s.labDir(lab)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "lock")
+	// A holder that ends removes the file and the directories: whoever opened
+	// them just before has a lock that nobody else will meet, and tries again.
+	for range 100 {
+		if err := s.mkdirs(lab); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, err)
+		}
+		file, err := openAndLock(path)
+		switch {
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			other, err := readHolder(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			return nil, lockedError(lab, other)
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, err)
+		}
+		lock := &Lock{store: s, lab: lab, file: file}
+		if !lock.isAt(path) {
+			_ = file.Close()
+			continue
+		}
+		if err := lock.begin(holder); err != nil {
+			_ = file.Close()
+			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, err)
+		}
+		return lock, nil
+	}
+	return nil, fmt.Errorf("take the lock of lab %s: %s was removed again and again", lab, path)
+}
+
+// Lab is the lab that is locked.
+func (l *Lock) Lab() string { return l.lab }
+
+// Release gives the lock back. The lab's directory goes too unless there are
+// intents in it, and the labs' directory with the last lab.
+func (l *Lock) Release() error {
+	defer l.file.Close()
+	dir := filepath.Join(l.store.root(), l.lab)
+	// In this order, the lock held until the end: see Store.Lock. Remove does
+	// not remove a directory with something in it.
+	if err := os.Remove(filepath.Join(dir, "intents")); errors.Is(err, syscall.ENOTEMPTY) {
+		return nil
+	}
+	for _, path := range []string{filepath.Join(dir, "lock"), dir, l.store.root()} {
+		err := os.Remove(path)
+		if errors.Is(err, syscall.ENOTEMPTY) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("give the lock of lab %s back: %w", l.lab, err)
+		}
+	}
+	return nil
+}
+
+func openAndLock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// isAt reports whether the locked file is the one that path names.
+func (l *Lock) isAt(path string) bool {
+	mine, err := l.file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(path)
+	return err == nil && os.SameFile(mine, named)
+}
+
+// begin says who holds the lock, and makes again what the last holder removed
+// between our making it and our lock.
+func (l *Lock) begin(holder hostapi.Holder) error {
+	if err := l.store.mkdirs(l.lab); err != nil {
+		return err
+	}
+	text, err := json.Marshal(holder)
+	if err != nil {
+		return err
+	}
+	if err := l.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err = l.file.WriteAt(append(text, '\n'), 0)
+	return err
+}
+
+// readHolder reads who holds the lock. Whoever has just taken it may not have
+// written that yet: it is waited for, and unknown if it does not come.
+func readHolder(path string) (hostapi.Holder, error) {
+	for range 20 {
+		var holder hostapi.Holder
+		file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+		if err != nil {
+			return hostapi.Holder{}, err
+		}
+		err = json.NewDecoder(io.LimitReader(file, 64<<10)).Decode(&holder)
+		_ = file.Close()
+		if err == nil {
+			return holder, nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return hostapi.Holder{}, nil
+}
+
+func lockedError(lab string, holder hostapi.Holder) error {
+	return &hostapi.Error{Kind: hostapi.KindLocked, Message: fmt.Sprintf("lab %s is locked by %+v", lab, holder)}
+}
