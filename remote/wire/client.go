@@ -1,0 +1,283 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/creachadair/jrpc2"
+
+	"vxorch/remote/hostapi"
+)
+
+var _ hostapi.Host = (*Client)(nil)
+
+// ClientOptions tune a Client; the zero value works.
+type ClientOptions struct {
+	// Heartbeat is the time between signs of life to the server. 0: 5 s.
+	Heartbeat time.Duration
+	// Reason, if not nil, is asked once, when the stream has broken, why it did;
+	// its text and hint go into the ErrLost of the calls. They wait for it, so
+	// it should take a second or two at most.
+	Reason func() error
+}
+
+// Client is the Host at the other end of a stream. It does not trust that end:
+// frames are bounded and answers that do not fit their request are refused, but
+// strings are left as they came, to be cleaned where they are shown.
+//
+// When a call's context ends, the host is told, and the call waits up to two
+// seconds for its answer, so that what was done is known. Once the stream has
+// broken, every call fails with ErrLost.
+type Client struct {
+	stream *frames
+	rpc    *jrpc2.Client
+	reason func() error
+
+	tickets atomic.Uint64
+	slots   chan struct{} // one a call under way
+
+	lostOnce sync.Once
+	lostErr  *hostapi.Error
+
+	stopped   chan struct{} // closed when the stream has ended
+	closed    chan struct{} // closed by Close
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// NewClient talks over rw to a Serve at its other end and owns rw from now on.
+// Close of rw must end a Read or Write that blocks.
+func NewClient(rw io.ReadWriteCloser, opts ClientOptions) *Client {
+	heartbeat := opts.Heartbeat
+	if heartbeat == 0 {
+		heartbeat = defaultHeartbeat
+	}
+	c := &Client{
+		stream:  newFrames(rw, nil),
+		reason:  opts.Reason,
+		slots:   make(chan struct{}, maxCalls),
+		stopped: make(chan struct{}),
+		closed:  make(chan struct{}),
+	}
+	c.rpc = jrpc2.NewClient(c.stream, &jrpc2.ClientOptions{
+		OnStop: func(*jrpc2.Client, error) { close(c.stopped) },
+	})
+	go c.beat(heartbeat)
+	return c
+}
+
+// Observe is hostapi.Observer's.
+func (c *Client) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi.Facts, error) {
+	return call[hostapi.ObserveRequest, hostapi.Facts](ctx, c, methodObserve, req)
+}
+
+// Apply is hostapi.Applier's.
+func (c *Client) Apply(ctx context.Context, b hostapi.Batch) (hostapi.BatchResult, error) {
+	res, err := call[hostapi.Batch, hostapi.BatchResult](ctx, c, methodApply, b)
+	if got, want := len(res.Steps), len(b.Steps); got > want || err == nil && got < want {
+		return hostapi.BatchResult{}, strange("results of %d steps to a batch of %d", got, want)
+	}
+	return res, err
+}
+
+// Probe is hostapi.Prober's.
+func (c *Client) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.ProbeResult, error) {
+	results, err := call[[]hostapi.Probe, []hostapi.ProbeResult](ctx, c, methodProbe, probes)
+	if err != nil {
+		return nil, err
+	}
+	if got, want := len(results), len(probes); got != want {
+		return nil, strange("results of %d probes to a request of %d", got, want)
+	}
+	return results, nil
+}
+
+// Close fails the calls under way with ErrLost, has the host closed, which gives
+// back the lock, and closes the stream. It takes a few seconds at most; the
+// error is the host's, or says that the host did not confirm. Closing again
+// gives the same; after a broken stream there is nothing left to do: nil.
+func (c *Client) Close() error {
+	c.closeOnce.Do(func() {
+		close(c.closed)
+		if !c.rpc.IsStopped() {
+			c.closeErr = c.closeHost()
+		}
+		_ = c.stream.Close() // the host has let go, or cannot be reached
+		ended := make(chan struct{})
+		go func() {
+			_ = c.rpc.Close()
+			close(ended)
+		}()
+		select {
+		case <-ended:
+		case <-time.After(grace):
+		}
+	})
+	return c.closeErr
+}
+
+func (c *Client) closeHost() error {
+	answer := make(chan error, 1)
+	go func() {
+		var r reply[none]
+		err := c.rpc.CallResult(context.Background(), methodClose, params[none]{Ticket: c.tickets.Add(1)}, &r)
+		if err == nil && r.Error != nil {
+			err = known(r.Error)
+		}
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		if c.rpc.IsStopped() {
+			return nil // the helper ended, and the lock with it
+		}
+		return err
+	case <-time.After(grace):
+		return &hostapi.Error{Kind: hostapi.KindLost, Message: fmt.Sprintf("the host did not confirm the end of the session within %v", grace)}
+	}
+}
+
+func (c *Client) beat(every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			// A failure to send breaks the stream, which the calls find out.
+			_ = c.rpc.Notify(context.Background(), methodHeartbeat, nil)
+		case <-c.stopped:
+			return
+		}
+	}
+}
+
+// call sends one request and waits for its answer. The result is what the host
+// sent, also where the error is not nil.
+func call[Q, A any](ctx context.Context, c *Client, method string, request Q) (A, error) {
+	var empty A
+	if err := ctx.Err(); err != nil {
+		return empty, canceled(method, err)
+	}
+	select {
+	case <-c.closed:
+		return empty, errClosed()
+	default:
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.closed:
+		return empty, errClosed()
+	case <-ctx.Done():
+		return empty, canceled(method, ctx.Err())
+	}
+
+	type outcome struct {
+		reply reply[A]
+		err   error
+	}
+	ticket := c.tickets.Add(1)
+	answer := make(chan outcome, 1)
+	// The library forgets a request whose context ends, and its answer with it;
+	// hence a context of its own and a goroutine that can be waited for.
+	go func() {
+		var o outcome
+		o.err = c.rpc.CallResult(context.Background(), method, params[Q]{ticket, request}, &o.reply)
+		<-c.slots
+		answer <- o
+	}()
+	finish := func(o outcome) (A, error) {
+		switch {
+		case o.err != nil:
+			return empty, c.failure(method, o.err)
+		case o.reply.Error != nil:
+			return o.reply.Result, known(o.reply.Error)
+		}
+		return o.reply.Result, nil
+	}
+
+	select {
+	case o := <-answer:
+		return finish(o)
+	case <-c.closed:
+		return empty, errClosed()
+	case <-ctx.Done():
+	}
+	go func() {
+		// It may block with the stream, and that is what this call must not do.
+		// A failure to send breaks the stream, which the call finds out.
+		_ = c.rpc.Notify(context.Background(), methodCancel, params[none]{Ticket: ticket})
+	}()
+	select {
+	case o := <-answer:
+		return finish(o)
+	case <-c.closed:
+		return empty, errClosed()
+	case <-time.After(grace):
+		return empty, &hostapi.Error{
+			Kind:    hostapi.KindCanceled,
+			Message: fmt.Sprintf("%s: %v; the host did not say within %v how far it came", method, ctx.Err(), grace),
+		}
+	}
+}
+
+// failure is the error of a call that got no reply to be understood.
+func (c *Client) failure(method string, err error) error {
+	var e *jrpc2.Error
+	switch {
+	case errors.Is(err, errTooLarge):
+		return &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("%s: %v", method, err)}
+	case c.stream.failure() != nil || c.rpc.IsStopped():
+		return c.lost()
+	case errors.As(err, &e):
+		return strange("error %d to %s: %s", e.Code, method, e.Message)
+	}
+	return strange("nonsense to %s: %v", method, err)
+}
+
+// lost is why the stream broke. It is found out once, for all calls.
+func (c *Client) lost() error {
+	c.lostOnce.Do(func() {
+		e := &hostapi.Error{Kind: hostapi.KindLost}
+		switch cause := c.stream.failure(); {
+		case cause == nil:
+			e.Message = "the helper's answer is not JSON-RPC"
+		case errors.Is(cause, io.EOF):
+			e.Message = "the helper ended"
+		default:
+			e.Message = fmt.Sprintf("the connection to the helper broke: %v", cause)
+		}
+		if c.reason != nil {
+			if why := hostapi.AsError(c.reason()); why != nil {
+				e.Message += ": " + why.Message
+				e.Hint = why.Hint
+			}
+		}
+		c.lostErr = e
+	})
+	return c.lostErr
+}
+
+func errClosed() error {
+	return &hostapi.Error{Kind: hostapi.KindLost, Message: "the session was closed"}
+}
+
+func canceled(method string, err error) error {
+	return &hostapi.Error{Kind: hostapi.KindCanceled, Message: fmt.Sprintf("%s: %v", method, err)}
+}
+
+func strange(format string, args ...any) error {
+	return &hostapi.Error{Kind: hostapi.KindInternal, Message: "host answered " + fmt.Sprintf(format, args...)}
+}
+
+// known gives e a kind if its sender did not.
+func known(e *hostapi.Error) error {
+	if e.Kind == 0 {
+		e.Kind = hostapi.KindInternal
+	}
+	return e
+}

@@ -1,0 +1,58 @@
+// Package wire carries a hostapi.Host over one byte stream: Client is a Host at
+// the controller's end, Serve answers for a Host at the helper's. It speaks
+// JSON-RPC 2.0 in frames of a 4-byte big-endian length and a body of at most
+// 16 MiB. How the stream comes about, and that its two ends agree on the
+// protocol, is left to the one who hands it in.
+//
+// Every call is one request and one answer: one round trip, however many steps
+// or probes it carries. Close is one more. Heartbeats and cancels are not
+// answered.
+package wire
+
+import (
+	"time"
+
+	"vxorch/remote/hostapi"
+)
+
+// The methods of the protocol. Those that are not answered are notifications.
+const (
+	methodObserve   = "observe"
+	methodApply     = "apply"
+	methodProbe     = "probe"
+	methodClose     = "close"
+	methodCancel    = "cancel"    // not answered: params without a request
+	methodHeartbeat = "heartbeat" // not answered
+)
+
+const (
+	defaultHeartbeat = 5 * time.Second
+	defaultLease     = 15 * time.Second // three heartbeats, so that a late one is no loss
+
+	// grace is how long either end waits for something that should come at
+	// once: the answer to a cancelled call, the end of a closed stream.
+	grace = 2 * time.Second
+
+	// maxCalls is how many calls a Client has under way; more wait their turn.
+	// The server runs more than that, so that no number of blocked calls keeps
+	// a heartbeat or a cancel from being read.
+	maxCalls    = 64
+	concurrency = 2 * maxCalls
+)
+
+// params are those of every call. The ticket is what a cancel names: the
+// controller's JSON-RPC library does not tell a caller its request's id.
+type params[Q any] struct {
+	Ticket  uint64 `json:"ticket"`
+	Request Q      `json:"request"`
+}
+
+// reply is the result of every call. It carries both result and error, since
+// the steps done before one failed matter as much as the failure.
+type reply[A any] struct {
+	Result A              `json:"result"`
+	Error  *hostapi.Error `json:"error,omitempty"`
+}
+
+// none is the request or the result of what has none.
+type none struct{}
