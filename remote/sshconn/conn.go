@@ -1,0 +1,155 @@
+// Package sshconn keeps one SSH connection to one host: it proves the host's
+// key, offers the user's keys, notices when the peer is gone, runs commands and
+// opens SFTP. It never asks for a terminal. It reads no ssh_config, asks no
+// passphrase and knows nothing of what runs at the other end.
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Target says which host, and by which keys.
+type Target struct {
+	Name       string   // the inventory's name of the host, for hints
+	Address    string   // a name, an IPv4 or an IPv6 address, without brackets
+	Port       int      // 0: 22
+	User       string   // empty: the caller's login name
+	Identity   []string // private key files, offered first and in this order; empty: the usual ones of ~/.ssh, where they exist
+	KnownHosts []string // files; empty: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts. Missing ones are empty
+	HostKey    string   // pinned SHA256:… fingerprint, which decides alone; empty: known_hosts decides
+	AcceptNew  bool     // write the key of a host that known_hosts does not have into the first of its files
+}
+
+// Options is the world around a connection. The zero value works, without agent.
+type Options struct {
+	AgentSocket       string        // of the ssh-agent; empty: none
+	Home              string        // what ~ stands for; empty: the caller's home directory
+	DialTimeout       time.Duration // for the TCP connection; 0: 10 s
+	HandshakeTimeout  time.Duration // from there until the host has let us in; 0: 15 s
+	KeepaliveInterval time.Duration // between two questions whether the peer is there; 0: 5 s
+	KeepaliveTimeout  time.Duration // of silence after such a question, until the connection counts as lost; 0: 10 s
+	Log               *slog.Logger  // nil: nowhere
+	// Dialer makes the TCP connection; nil: net.Dialer.
+	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Conn is an SSH connection. Its methods are safe for concurrent use.
+type Conn struct {
+	client *ssh.Client
+	wire   *countingConn
+
+	done    chan struct{}
+	running sync.WaitGroup
+
+	mu  sync.Mutex
+	err error // why done is closed
+}
+
+var errClosed = errors.New("the connection was closed")
+
+func newConn(client *ssh.Client, wire *countingConn, opts Options) *Conn {
+	c := &Conn{client: client, wire: wire, done: make(chan struct{})}
+	c.running.Go(func() {
+		err := client.Wait()
+		c.fail(lost("the host ended the SSH connection: %v", err))
+		close(c.done)
+	})
+	c.running.Go(func() { c.keepalive(opts.KeepaliveInterval, opts.KeepaliveTimeout) })
+	return c
+}
+
+// Done is closed when the connection is dead, of itself or by Close.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err says why the connection is dead; nil while it lives.
+func (c *Conn) Err() error {
+	select {
+	case <-c.done:
+	default:
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the connection with all its sessions and waits for its goroutines.
+func (c *Conn) Close() error {
+	c.fail(lost("%v", errClosed))
+	err := c.wire.Close()
+	c.running.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// fail keeps the first reason.
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+// keepalive asks the peer every interval whether it is there, and closes the
+// connection when nothing at all came for timeout: a reply alone may be stuck
+// behind an upload over a slow link. Closing the net.Conn is the one thing that
+// frees calls which wait for a peer that is gone.
+func (c *Conn) keepalive(interval, timeout time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-ticker.C:
+		}
+		answered := make(chan struct{})
+		go func() {
+			defer close(answered)
+			_, _, _ = c.client.SendRequest("keepalive@openssh.com", true, nil)
+		}()
+		if !c.alive(answered, timeout) {
+			c.fail(lost("the host has been silent for %s", timeout))
+			c.wire.Close()
+		}
+		<-answered
+	}
+}
+
+// alive waits for answered, as long as something comes in every timeout.
+func (c *Conn) alive(answered <-chan struct{}, timeout time.Duration) bool {
+	for {
+		before := c.wire.received.Load()
+		select {
+		case <-answered:
+			return true
+		case <-time.After(timeout):
+			if c.wire.received.Load() == before {
+				return false
+			}
+		}
+	}
+}
+
+// countingConn counts what it receives.
+type countingConn struct {
+	net.Conn
+	received atomic.Int64 // bytes
+}
+
+func (c *countingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.received.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,202 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"vxorch/remote/hostapi"
+)
+
+// earlyRetries bounds how often a connection is tried again that the server
+// dropped before it looked at a key: sshd does so at random when many come at
+// once (MaxStartups). A refusal is never tried again: servers punish that.
+const earlyRetries = 3
+
+const earlyPause = 200 * time.Millisecond // before the first retry, up to twice that; doubled each time
+
+// Dial connects to t and authenticates. It returns as soon as ctx ends; every
+// error is a *hostapi.Error.
+func Dial(ctx context.Context, t Target, opts Options) (*Conn, error) {
+	t, opts, err := withDefaults(t, opts)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := loadKeyring(ctx, t, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer keys.close()
+	verifier, err := newVerifier(t, opts)
+	if err != nil {
+		return nil, err
+	}
+	for retries := 0; ; {
+		conn, err := connect(ctx, t, opts, keys, verifier)
+		if err == nil {
+			return conn, nil
+		}
+		var early *droppedEarly
+		switch {
+		case verifier.next():
+			continue
+		case !errors.As(err, &early):
+			return nil, err
+		case retries == earlyRetries:
+			return nil, early.reason
+		}
+		pause := earlyPause << retries
+		retries++
+		opts.Log.Debug("ssh: dropped before authentication, trying again", "address", hostport(t), "retry", retries, "error", early.reason.Message)
+		select {
+		case <-ctx.Done():
+			return nil, canceled(ctx, "connect to "+hostport(t))
+		case <-time.After(pause + rand.N(pause)):
+		}
+	}
+}
+
+// droppedEarly is a connection that ended before the server looked at a key.
+type droppedEarly struct{ reason *hostapi.Error }
+
+func (e *droppedEarly) Error() string { return e.reason.Message }
+
+// connect makes one attempt.
+func connect(ctx context.Context, t Target, opts Options, keys *keyring, verifier *verifier) (*Conn, error) {
+	address := hostport(t)
+	dialCtx, cancel := context.WithTimeout(ctx, opts.DialTimeout)
+	raw, err := opts.Dialer(dialCtx, "tcp", address)
+	cancel()
+	if ctx.Err() != nil {
+		if err == nil {
+			raw.Close()
+		}
+		return nil, canceled(ctx, "connect to "+address)
+	}
+	if err != nil {
+		return nil, dialFailure(err, address, opts)
+	}
+
+	// The library bounds the TCP connection only (golang/go#15113): a server that
+	// accepts and stays silent is got rid of by closing the connection.
+	handshakeCtx, cancel := context.WithTimeout(ctx, opts.HandshakeTimeout)
+	defer cancel()
+	wire := &countingConn{Conn: raw}
+	stop := context.AfterFunc(handshakeCtx, func() { wire.Close(); keys.close() })
+
+	var methods []string // that the server accepts, known once it looks at keys
+	authenticating := false
+	config := &ssh.ClientConfig{
+		User: t.User,
+		// One method with all keys: of two of a kind the library uses the first only.
+		Auth:              []ssh.AuthMethod{ssh.PublicKeysCallback(func() ([]ssh.Signer, error) { return keys.signers, nil })},
+		HostKeyCallback:   verifier.check,
+		HostKeyAlgorithms: verifier.algorithms(),
+		AuthCallback: func(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+			authenticating, methods = true, c.AllowedMethods
+			return nil, nil
+		},
+	}
+	conn, channels, requests, err := ssh.NewClientConn(wire, address, config)
+	if !stop() && err == nil {
+		conn.Close()
+		err = handshakeCtx.Err()
+	}
+	var negotiation *ssh.AlgorithmNegotiationError
+	switch {
+	case err == nil:
+		return newConn(ssh.NewClient(conn, channels, requests), wire, opts), nil
+	case ctx.Err() != nil:
+		return nil, canceled(ctx, "connect to "+address)
+	case handshakeCtx.Err() != nil:
+		return nil, failure(hostapi.KindUnreachable, "is it an SSH server that listens there, and is the host overloaded?",
+			"connect to %s: no SSH handshake within %s", address, opts.HandshakeTimeout)
+	case verifier.rejected != nil:
+		return nil, verifier.rejected
+	case errors.As(err, &negotiation) && len(verifier.mismatched) > 0: // it has no other key to show
+		return nil, verifier.pinMismatch()
+	case errors.As(err, &negotiation):
+		return nil, failure(hostapi.KindUnreachable, "the host's SSH server is too old or too narrowly configured", "connect to %s: %v", address, negotiation)
+	case authenticating && dropped(err):
+		return nil, failure(hostapi.KindUnreachable, "", "connect to %s: the host hung up during authentication: %v", address, err)
+	case authenticating:
+		return nil, keys.refused(t, methods, err)
+	case dropped(err):
+		return nil, &droppedEarly{failure(hostapi.KindUnreachable,
+			"sshd drops connections when many come at once (MaxStartups), from addresses it has banned (PerSourcePenalties), or by a firewall",
+			"connect to %s: the host hung up before authentication: %v", address, err)}
+	}
+	return nil, failure(hostapi.KindUnreachable, "is it an SSH server that listens there?", "connect to %s: %v", address, err)
+}
+
+// withDefaults fills in the zero values.
+func withDefaults(t Target, opts Options) (Target, Options, error) {
+	if t.Address == "" {
+		return t, opts, failure(hostapi.KindInvalid, "", "connect: no address")
+	}
+	if t.Port == 0 {
+		t.Port = 22
+	}
+	if t.User == "" || opts.Home == "" {
+		caller, err := user.Current()
+		if err != nil {
+			return t, opts, failure(hostapi.KindInvalid, "set ssh.user in the inventory", "find out who is calling: %v", err)
+		}
+		if t.User == "" {
+			t.User = caller.Username
+		}
+		if opts.Home == "" {
+			opts.Home = caller.HomeDir
+		}
+	}
+	if len(t.KnownHosts) == 0 {
+		t.KnownHosts = []string{filepath.Join(opts.Home, ".ssh", "known_hosts"), "/etc/ssh/ssh_known_hosts"}
+	}
+	t.KnownHosts = atHome(t.KnownHosts, opts.Home)
+	t.Identity = atHome(t.Identity, opts.Home)
+	for _, d := range []struct {
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{&opts.DialTimeout, 10 * time.Second},
+		{&opts.HandshakeTimeout, 15 * time.Second},
+		{&opts.KeepaliveInterval, 5 * time.Second},
+		{&opts.KeepaliveTimeout, 10 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.standard
+		}
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Dialer == nil {
+		opts.Dialer = (&net.Dialer{}).DialContext
+	}
+	return t, opts, nil
+}
+
+// atHome gives files with a leading ~/ resolved.
+func atHome(files []string, home string) []string {
+	var resolved []string
+	for _, f := range files {
+		if rest, ok := strings.CutPrefix(f, "~/"); ok {
+			f = filepath.Join(home, rest)
+		}
+		resolved = append(resolved, f)
+	}
+	return resolved
+}
+
+func hostport(t Target) string {
+	return net.JoinHostPort(t.Address, strconv.Itoa(t.Port))
+}

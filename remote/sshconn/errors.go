@@ -1,0 +1,53 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"vxorch/remote/hostapi"
+)
+
+func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {
+	return &hostapi.Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+func lost(format string, args ...any) *hostapi.Error {
+	return failure(hostapi.KindLost, "", format, args...)
+}
+
+// canceled is the error of a call whose ctx ended.
+func canceled(ctx context.Context, act string) *hostapi.Error {
+	return failure(hostapi.KindCanceled, "", "%s: %v", act, context.Cause(ctx))
+}
+
+// dropped tells a peer that hung up from one that said something wrong.
+func dropped(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// dialFailure describes a TCP connection that did not come about.
+func dialFailure(err error, address string, opts Options) *hostapi.Error {
+	var dns *net.DNSError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &dns):
+		return failure(hostapi.KindUnreachable, "check the host's address in the inventory",
+			"connect to %s: look up %s: %s", address, dns.Name, dns.Err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return failure(hostapi.KindUnreachable, "is sshd running there, and does it listen on that port?",
+			"connect to %s: connection refused", address)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return failure(hostapi.KindUnreachable, "is the host up, and does no firewall drop that port?",
+			"connect to %s: no answer within %s", address, opts.DialTimeout)
+	case errors.As(err, &errno):
+		return failure(hostapi.KindUnreachable, "", "connect to %s: %v", address, errno)
+	}
+	return failure(hostapi.KindUnreachable, "", "connect to %s: %v", address, err)
+}

@@ -1,0 +1,202 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+
+	"vxorch/remote/hostapi"
+)
+
+// A server counts a session as open for a moment after it has ended: where it
+// allows a single one (MaxSessions 1), the next is refused until then.
+const (
+	sessionRetries = 6
+	sessionPause   = 10 * time.Millisecond // before the first retry; doubled each time
+)
+
+// Session is a command that runs on the host.
+type Session struct {
+	Stdin  io.WriteCloser
+	Stdout io.Reader
+
+	ssh    *ssh.Session
+	stderr tail
+	ended  chan struct{}
+	err    error // set before ended is closed
+}
+
+// Start runs command by the user's login shell, without a terminal. ctx bounds
+// the start only. A server does not end the command when the session is closed
+// or lost: it has to end by itself when its standard input does.
+func (c *Conn) Start(ctx context.Context, command string) (*Session, error) {
+	return opened(ctx, c, "start a command", (*Session).Close, func() (*Session, error) {
+		session, err := c.open()
+		if err != nil {
+			return nil, err
+		}
+		s := &Session{ssh: session, ended: make(chan struct{})}
+		session.Stderr = &s.stderr
+		s.Stdin, err = session.StdinPipe()
+		if err == nil {
+			s.Stdout, err = session.StdoutPipe()
+		}
+		if err == nil {
+			err = session.Start(command)
+		}
+		if err != nil {
+			session.Close()
+			return nil, c.explain("start a command", err)
+		}
+		go func() {
+			defer close(s.ended)
+			s.err = c.outcome(session.Wait())
+		}()
+		return s, nil
+	})
+}
+
+// SFTP opens an SFTP session, with concurrent writes. ctx bounds the opening
+// only. The error is hostapi.ErrUnsupported if the server has no SFTP to offer.
+// Close of the client returns when the server has ended it.
+func (c *Conn) SFTP(ctx context.Context) (*sftp.Client, error) {
+	return opened(ctx, c, "open SFTP", (*sftp.Client).Close, func() (*sftp.Client, error) {
+		session, err := c.open()
+		if err != nil {
+			return nil, err
+		}
+		stdin, err1 := session.StdinPipe()
+		stdout, err2 := session.StdoutPipe()
+		if err := errors.Join(err1, err2, session.RequestSubsystem("sftp")); err != nil {
+			session.Close()
+			return nil, c.unsupported(err)
+		}
+		client, err := sftp.NewClientPipe(stdout, stdin, sftp.UseConcurrentWrites(true))
+		if err != nil {
+			session.Close()
+			return nil, c.unsupported(err)
+		}
+		return client, nil
+	})
+}
+
+// opened gives what open gives, or returns when ctx ends; a late result is
+// closed then. A call to a peer that is gone ends with the connection only.
+func opened[T any](ctx context.Context, c *Conn, act string, closeIt func(T) error, open func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result, 1)
+	go func() {
+		value, err := open()
+		results <- result{value, err}
+	}()
+	select {
+	case r := <-results:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	go func() {
+		if r := <-results; r.err == nil {
+			_ = closeIt(r.value)
+		}
+	}()
+	var none T
+	return none, canceled(ctx, act)
+}
+
+// open opens a session's channel.
+func (c *Conn) open() (*ssh.Session, error) {
+	for retries := 0; ; retries++ {
+		session, err := c.client.NewSession()
+		if err == nil {
+			return session, nil
+		}
+		var refused *ssh.OpenChannelError
+		if !errors.As(err, &refused) {
+			return nil, c.explain("open a session", err)
+		}
+		if retries == sessionRetries {
+			return nil, failure(hostapi.KindUnsupported, "is MaxSessions 0 in the host's sshd_config?", "open a session: the host refuses: %v", refused)
+		}
+		time.Sleep(sessionPause << retries)
+	}
+}
+
+// explain gives err its kind: a dead connection says why it died.
+func (c *Conn) explain(act string, err error) error {
+	if dead := c.Err(); dead != nil {
+		return lost("%s: %v", act, dead)
+	}
+	if dropped(err) {
+		return lost("%s: %v", act, err)
+	}
+	return failure(hostapi.KindHelper, "", "%s: %v", act, err)
+}
+
+func (c *Conn) unsupported(err error) error {
+	explained := c.explain("open SFTP", err)
+	if c.Err() != nil {
+		return explained
+	}
+	return failure(hostapi.KindUnsupported, "", "open SFTP: the host does not offer it: %v", err)
+}
+
+// outcome says how a command ended; nil: with exit status 0.
+func (c *Conn) outcome(err error) error {
+	var exit *ssh.ExitError
+	var missing *ssh.ExitMissingError
+	if errors.As(err, &missing) {
+		// That a connection has ended is known a moment after its sessions have.
+		select {
+		case <-c.done:
+		case <-time.After(time.Second):
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.Signal() != "":
+		return fmt.Errorf("killed by signal %s", clean(exit.Signal()))
+	case errors.As(err, &exit):
+		return &ExitError{Status: exit.ExitStatus()}
+	case c.Err() != nil:
+		return c.Err()
+	case errors.As(err, &missing):
+		return errors.New("ended without an exit status")
+	}
+	return err
+}
+
+// ExitError is a command's exit status other than 0.
+type ExitError struct{ Status int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("exit status %d", e.Status) }
+
+// Stderr gives the beginning and the end of what the command wrote to its
+// standard error so far, at most 8 KiB, without control characters.
+func (s *Session) Stderr() string { return s.stderr.String() }
+
+// Done is closed when the command has ended and Wait returns at once.
+func (s *Session) Done() <-chan struct{} { return s.ended }
+
+// Wait waits for the end of the command: nil, an *ExitError or what else went
+// wrong. Standard output may have unread data still.
+func (s *Session) Wait() error {
+	<-s.ended
+	return s.err
+}
+
+// Close ends the session without waiting for the command.
+func (s *Session) Close() error {
+	if err := s.ssh.Close(); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}

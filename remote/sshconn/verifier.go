@@ -1,0 +1,139 @@
+package sshconn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"vxorch/remote/hostapi"
+)
+
+// verifier decides about the key that one host presents.
+type verifier struct {
+	target Target
+	opts   Options
+	known  *knownHosts // nil: the fingerprint is pinned
+
+	rejected   error           // of the last attempt
+	mismatched []ssh.PublicKey // presented where another is pinned
+	untried    []string        // algorithms that may show the pinned key yet
+}
+
+func newVerifier(t Target, opts Options) (*verifier, error) {
+	v := &verifier{target: t, opts: opts, untried: plainAlgorithms()}
+	if t.HostKey != "" {
+		if !strings.HasPrefix(t.HostKey, "SHA256:") {
+			return nil, failure(hostapi.KindInvalid, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the host prints it",
+				"host_key %q is no SHA256:… fingerprint", t.HostKey)
+		}
+		return v, nil
+	}
+	var err error
+	v.known, err = readKnownHosts(t.KnownHosts, opts.Log)
+	return v, err
+}
+
+// algorithms lists host-key algorithms, those of known keys first: a server
+// shows one of its keys only, and one that is not known would look like a
+// change. The others follow, so that a change is seen as one.
+func (v *verifier) algorithms() []string {
+	if v.known == nil {
+		return v.untried
+	}
+	algorithms := v.known.algorithms(v.name())
+	for _, a := range plainAlgorithms() {
+		if !slices.Contains(algorithms, a) {
+			algorithms = append(algorithms, a)
+		}
+	}
+	return algorithms
+}
+
+// plainAlgorithms lists what is safe and no certificate: certificates are for
+// hosts that known_hosts has an authority for.
+func plainAlgorithms() []string {
+	return slices.DeleteFunc(ssh.SupportedAlgorithms().HostKeys, func(a string) bool {
+		return strings.Contains(a, "-cert-")
+	})
+}
+
+// name is the host as known_hosts has it before normalizing: OpenSSH looks host
+// names up in lower case.
+func (v *verifier) name() string { return strings.ToLower(hostport(v.target)) }
+
+// check is the ssh.HostKeyCallback.
+func (v *verifier) check(_ string, _ net.Addr, key ssh.PublicKey) error {
+	v.rejected = v.judge(key)
+	return v.rejected
+}
+
+func (v *verifier) judge(key ssh.PublicKey) error {
+	if v.known == nil {
+		if ssh.FingerprintSHA256(key) == strings.TrimRight(v.target.HostKey, "=") {
+			return nil
+		}
+		v.mismatched = append(v.mismatched, key)
+		return v.pinMismatch()
+	}
+	err := v.known.check(v.name(), key)
+	if !errors.Is(err, errUnknownHost) {
+		return err
+	}
+	if v.target.AcceptNew {
+		return learn(v.target.KnownHosts, v.name(), key, v.opts.Log)
+	}
+	return failure(hostapi.KindHostKey, fmt.Sprintf(
+		"compare that fingerprint with the host's own; then ssh-keyscan -p %d %s >> %s, or set ssh.accept_new: true or ssh.host_key: %s for %s in the inventory",
+		v.target.Port, v.target.Address, v.target.KnownHosts[0], ssh.FingerprintSHA256(key), label(v.target)),
+		"the host's key is unknown: it presents %s", describe(key))
+}
+
+// next tells whether it is worth to ask the server for another of its keys: the
+// pinned one may be of a type that it does not present first. Then the next
+// attempt asks for the types that have not been seen.
+func (v *verifier) next() bool {
+	if v.known != nil || v.rejected == nil {
+		return false
+	}
+	v.rejected = nil
+	seen := v.mismatched[len(v.mismatched)-1]
+	v.untried = slices.DeleteFunc(v.untried, func(a string) bool { return keyType(a) == seen.Type() })
+	return len(v.untried) > 0
+}
+
+func (v *verifier) pinMismatch() error {
+	var presented []string
+	for _, key := range v.mismatched {
+		presented = append(presented, describe(key))
+	}
+	return failure(hostapi.KindHostKey, "if the host was installed anew, correct ssh.host_key in the inventory; if not, somebody else answers in its place",
+		"the host's key is not the pinned one: pinned %s, presented %s", v.target.HostKey, strings.Join(presented, ", "))
+}
+
+// keyType is the type of the keys that a host-key algorithm signs with.
+func keyType(algorithm string) string {
+	switch algorithm {
+	case ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512:
+		return ssh.KeyAlgoRSA
+	}
+	return algorithm
+}
+
+// describe names a key for people: type and fingerprint.
+func describe(key ssh.PublicKey) string {
+	return key.Type() + " " + ssh.FingerprintSHA256(key)
+}
+
+func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
+
+func label(t Target) string {
+	if t.Name != "" {
+		return t.Name
+	}
+	return t.Address
+}
