@@ -46,7 +46,7 @@ func (s Store) Lock(lab string, holder hostapi.Holder) (*Lock, error) {
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
-			return nil, lockedError(lab, other)
+			return nil, hostapi.LockedError(lab, other)
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
@@ -147,8 +147,4 @@ func readHolder(path string) (hostapi.Holder, error) {
 		time.Sleep(time.Millisecond)
 	}
 	return hostapi.Holder{}, nil
-}
-
-func lockedError(lab string, holder hostapi.Holder) error {
-	return &hostapi.Error{Kind: hostapi.KindLocked, Message: fmt.Sprintf("lab %s is locked by %+v", lab, holder)}
 }

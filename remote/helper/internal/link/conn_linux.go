@@ -1,0 +1,303 @@
+package link
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"vxorch/remote/hostapi"
+)
+
+// From linux/rtnetlink.h and linux/ipv6.h; not in x/sys/unix.
+const (
+	rtextFilterSkipStats = 1 << 3
+	devconfAcceptRA      = 3
+)
+
+// conn is the links and addresses of one network namespace. It holds the
+// namespace alive: close it before the namespace is removed. Safe for
+// concurrent use.
+type conn struct {
+	library *netlink.Handle
+	// The library neither reads a bridge's STP state and a link's IPv6 settings,
+	// nor sets several properties in one request: for that, a socket of ours.
+	own map[int]*nl.SocketHandle
+}
+
+// dial opens the namespace at, netns.None() being the calling thread's.
+func dial(at netns.NsHandle) (*conn, error) {
+	library, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	socket, err := nl.GetNetlinkSocketAt(at, netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		library.Close()
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	// The kernel's own words for why it refuses; kernels before 4.12 have none.
+	_ = socket.SetExtAck(true)
+	return &conn{library: library, own: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}}, nil
+}
+
+func (c *conn) close() {
+	c.library.Close()
+	for _, s := range c.own {
+		s.Close()
+	}
+}
+
+// device is a link as the kernel shows it, before indices are names and an
+// alias is a mark.
+type device struct {
+	hostapi.Link
+	alias    string
+	master   int // index; 0: none
+	underlay int // index; of a VXLAN link, 0: none
+	hasIPv6  bool
+}
+
+func (c *conn) request(kind, flags int, index int, attributes ...nl.NetlinkRequestData) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(kind, flags)
+	req.Sockets = c.own
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	req.AddData(msg)
+	for _, a := range attributes {
+		req.AddData(a)
+	}
+	return req
+}
+
+// get gives the link of that name; nil if there is none.
+func (c *conn) get(name string) (*device, error) {
+	req := c.request(unix.RTM_GETLINK, unix.NLM_F_ACK, 0,
+		nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats)),
+		nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if errors.Is(err, unix.ENODEV) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up link %s: %w", name, err)
+	}
+	if len(messages) != 1 {
+		return nil, fmt.Errorf("look up link %s: %d answers", name, len(messages))
+	}
+	return parseDevice(messages[0])
+}
+
+// name gives the name of the link with that index.
+func (c *conn) name(index int) (string, error) {
+	messages, err := c.request(unix.RTM_GETLINK, unix.NLM_F_ACK, index,
+		nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if err != nil || len(messages) != 1 {
+		return "", fmt.Errorf("look up link %d: %d answers: %w", index, len(messages), err)
+	}
+	d, err := parseDevice(messages[0])
+	if err != nil {
+		return "", err
+	}
+	return d.Name, nil
+}
+
+// list gives all links.
+func (c *conn) list() ([]*device, error) {
+	messages, err := consistent(func() ([][]byte, error) {
+		return c.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0,
+			nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	var devices []*device
+	for _, m := range messages {
+		d, err := parseDevice(m)
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, d)
+	}
+	return devices, nil
+}
+
+// consistent repeats a dump that the kernel says it was interrupted in.
+func consistent[T any](dump func() (T, error)) (result T, err error) {
+	for range 30 {
+		result, err = dump()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return result, err
+}
+
+// set changes a link's properties in one request.
+func (c *conn) set(index int, attributes ...nl.NetlinkRequestData) error {
+	_, err := c.request(unix.RTM_SETLINK, unix.NLM_F_ACK, index, attributes...).Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// up sets a link up or down, and changes more of its properties before that.
+func (c *conn) up(index int, up bool) error {
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	req.Sockets = c.own
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	msg.Change = unix.IFF_UP
+	if up {
+		msg.Flags = unix.IFF_UP
+	}
+	req.AddData(msg)
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// remove removes a link. One that is gone is fine.
+func (c *conn) remove(index int) error {
+	_, err := c.request(unix.RTM_DELLINK, unix.NLM_F_ACK, index).Execute(unix.NETLINK_ROUTE, 0)
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}
+
+// addresses gives every link's addresses, by index.
+func (c *conn) addresses() (map[int][]netlink.Addr, error) {
+	all, err := consistent(func() ([]netlink.Addr, error) { return c.library.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	byIndex := map[int][]netlink.Addr{}
+	for _, a := range all {
+		byIndex[a.LinkIndex] = append(byIndex[a.LinkIndex], a)
+	}
+	return byIndex, nil
+}
+
+// prefixes gives addresses as prefixes, sorted.
+func prefixes(addresses []netlink.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range addresses {
+		out = append(out, prefixOf(a))
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out
+}
+
+func prefixOf(a netlink.Addr) netip.Prefix {
+	ones, _ := a.Mask.Size()
+	return netip.PrefixFrom(addrOf(a.IP), ones)
+}
+
+// given leaves the addresses that somebody gave a container's link: none that
+// IPv6 makes itself, link-local or from a router's advertisement.
+func given(addresses []netlink.Addr) []netlink.Addr {
+	return slices.DeleteFunc(slices.Clone(addresses), func(a netlink.Addr) bool {
+		return a.IP.To4() == nil && (a.IP.IsLinkLocalUnicast() || a.Flags&unix.IFA_F_PERMANENT == 0)
+	})
+}
+
+// addrOf gives ip as an address; the zero one for none.
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+func parseDevice(message []byte) (*device, error) {
+	parsed, err := netlink.LinkDeserialize(nil, message)
+	if err != nil {
+		return nil, fmt.Errorf("parse a link: %w", err)
+	}
+	attrs := parsed.Attrs()
+	d := &device{
+		Link: hostapi.Link{
+			Name: attrs.Name, Index: attrs.Index, MAC: attrs.HardwareAddr.String(), MTU: attrs.MTU,
+			Up: attrs.Flags&net.FlagUp != 0, Quiet: true,
+		},
+		alias:  attrs.Alias,
+		master: attrs.MasterIndex,
+	}
+	if parsed.Type() != "device" {
+		d.Kind = parsed.Type()
+	}
+	switch l := parsed.(type) {
+	case *netlink.Vxlan:
+		d.underlay = l.VtepDevIndex
+		d.VXLAN = &hostapi.VXLAN{VNI: l.VxlanId, Port: l.Port, Group: addrOf(l.Group), Local: addrOf(l.SrcAddr), Learning: l.Learning}
+	case *netlink.Veth:
+		d.PeerIndex = attrs.ParentIndex
+	}
+	if err := d.parseMore(message); err != nil {
+		return nil, fmt.Errorf("parse link %s: %w", d.Name, err)
+	}
+	return d, nil
+}
+
+// parseMore reads what the library does not.
+func (d *device) parseMore(message []byte) error {
+	return eachAttribute(message[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) error {
+		switch kind {
+		case unix.IFLA_LINKINFO:
+			return eachAttribute(value, func(kind uint16, value []byte) error {
+				if kind != unix.IFLA_INFO_DATA || d.Kind != "bridge" {
+					return nil
+				}
+				return eachAttribute(value, func(kind uint16, value []byte) error {
+					if kind == unix.IFLA_BR_STP_STATE {
+						d.STP = !bytes.Equal(value, make([]byte, 4))
+					}
+					return nil
+				})
+			})
+		case unix.IFLA_AF_SPEC:
+			return eachAttribute(value, func(kind uint16, value []byte) error {
+				if kind == unix.AF_INET6 {
+					d.hasIPv6 = true
+					return d.parseIPv6(value)
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+}
+
+// parseIPv6 reads whether the link is quiet. A link without IPv6, for its small
+// MTU or since the kernel has none, says nothing of it.
+func (d *device) parseIPv6(attributes []byte) error {
+	generates, accepts := true, true
+	err := eachAttribute(attributes, func(kind uint16, value []byte) error {
+		switch {
+		case kind == unix.IFLA_INET6_ADDR_GEN_MODE && len(value) == 1:
+			generates = value[0] != nl.IN6_ADDR_GEN_MODE_NONE
+		case kind == unix.IFLA_INET6_CONF && len(value) >= 4*(devconfAcceptRA+1):
+			accepts = binary.NativeEndian.Uint32(value[4*devconfAcceptRA:]) != 0
+		}
+		return nil
+	})
+	d.Quiet = !generates && !accepts
+	return err
+}
+
+func eachAttribute(b []byte, f func(kind uint16, value []byte) error) error {
+	attributes, err := nl.ParseRouteAttr(b)
+	if err != nil {
+		return err
+	}
+	for _, a := range attributes {
+		if err := f(a.Attr.Type&^unix.NLA_F_NESTED, a.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
