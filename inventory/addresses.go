@@ -1,0 +1,201 @@
+package inventory
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// How the addresses of a subnet are given out, counted from its first usable
+// one (offset 0, .1 of 192.168.100.0/24). The order depends on the subnet and
+// the hosts alone, and an address once given stays: whatever workloads are
+// appended to a file, those before them keep theirs.
+//
+//   - A VTEP without an address of its own in `vteps` prefers a fixed place: the
+//     first ten hosts .1 to .10, the others the last addresses of the subnet,
+//     downwards. A workload's auto never takes such a place. VTEPs come after
+//     the workloads, so one moves, downwards from the end, only where a workload
+//     was written onto its place; that renumbers nobody, for VTEPs have their
+//     addresses during a proof only.
+//   - A workload's auto takes the next free place from .11 upwards, then, at the
+//     end of the subnet, from .1. It does not look at what later workloads have
+//     written: who writes an address that is taken gets an error.
+const lowVTEPs = 10
+
+// autoAddresses bounds what is given out of an IPv6 subnet, so that the VTEPs at
+// its end stay readable and clear of the anycast addresses of RFC 2526.
+const autoAddresses = 1 << 20
+
+// pool gives out the addresses of one subnet.
+type pool struct {
+	subnet   netip.Prefix // zero: unknown, for it was wrong
+	used     map[netip.Addr]use
+	reserved func(host int) bool // whether the place of the VTEP of that host is kept free
+	hosts    int
+	next     uint64 // step of the walk of auto
+}
+
+// size is the number of addresses to give out.
+func (s *pool) size() uint64 {
+	bits := s.subnet.Addr().BitLen() - s.subnet.Bits()
+	if s.subnet.Addr().Is4() {
+		return 1<<bits - 2
+	}
+	if bits > 20 {
+		return autoAddresses
+	}
+	return 1<<bits - 1
+}
+
+// place is the address at an offset from the subnet's first usable one.
+func (s *pool) place(offset uint64) netip.Addr {
+	return addressIn(s.subnet, offset+1)
+}
+
+// addressIn is the address number n of a subnet, from 0; n must be below 2³².
+func addressIn(subnet netip.Prefix, n uint64) netip.Addr {
+	b := subnet.Addr().AsSlice()
+	tail := b[len(b)-4:]
+	binary.BigEndian.PutUint32(tail, binary.BigEndian.Uint32(tail)+uint32(n))
+	addr, _ := netip.AddrFromSlice(b)
+	return addr
+}
+
+// vtepOffset is the place that the VTEP of a host prefers.
+func (s *pool) vtepOffset(host int) uint64 {
+	if host < lowVTEPs {
+		return uint64(host)
+	}
+	return s.size() - 1 - uint64(host-lowVTEPs)
+}
+
+// keptForVTEP tells whether the place is some host's preferred one.
+func (s *pool) keptForVTEP(offset uint64) bool {
+	host := offset
+	if offset >= lowVTEPs {
+		host = s.size() - 1 - offset + lowVTEPs
+	}
+	return host < uint64(s.hosts) && s.reserved(int(host))
+}
+
+// auto gives the next free address for a workload.
+func (s *pool) auto() (netip.Addr, bool) {
+	for size := s.size(); s.next < size; {
+		offset := s.next
+		if size > lowVTEPs {
+			offset = (s.next + lowVTEPs) % size
+		}
+		s.next++
+		if addr := s.place(offset); !s.keptForVTEP(offset) && s.used[addr].at == nil {
+			return addr, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// subnetProblem says why no lab can live in a subnet.
+func subnetProblem(subnet netip.Prefix) string {
+	addr, bits := subnet.Addr(), subnet.Bits()
+	switch {
+	case addr.Is4In6():
+		return "is an IPv4 subnet in IPv6's clothes"
+	case addr.Is4() && bits < 8 || addr.Is6() && bits < 16:
+		return "is too large"
+	case addr.Is4() && bits > 30 || addr.Is6() && bits > 126:
+		return "is too small for two machines"
+	case addr.IsMulticast() || addr.IsLoopback() || addr.Is4() && (addr.As4()[0] == 0 || addr.As4()[0] == 127 || addr.As4()[0] >= 240):
+		return "has no addresses for machines"
+	case addr.Is6() && addr.IsLinkLocalUnicast():
+		return "is link-local: every interface has addresses of it already"
+	}
+	return ""
+}
+
+// plainAddr reads an address that is no IPv4 one in IPv6's clothes and that
+// needs no zone.
+func (p *parser) plainAddr(n *yaml.Node, what, text string) (netip.Addr, bool) {
+	addr, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		p.errorf(n, "%s %q is not an IP address", what, text)
+	case addr.Is4In6():
+		p.errorf(n, "%s %q is an IPv4 address in IPv6's clothes", what, text).Hint = fmt.Sprintf("write %s", addr.Unmap())
+	case addr.Zone() != "":
+		p.errorf(n, "%s %q has a zone", what, text).Hint = fmt.Sprintf("write %s", addr.WithZone(""))
+	default:
+		return addr, true
+	}
+	return netip.Addr{}, false
+}
+
+// subnetAddr reads an address of the network's subnet, with or without the
+// prefix length.
+func (p *parser) subnetAddr(n *yaml.Node, what string, s *segment) (netip.Addr, bool) {
+	text, ok := p.str(n, what)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	text, length, hasLength := strings.Cut(text, "/")
+	addr, ok := p.plainAddr(n, what, text)
+	if !ok || !s.pool.subnet.IsValid() {
+		return netip.Addr{}, false
+	}
+	subnet := s.pool.subnet
+	switch {
+	case hasLength && length != fmt.Sprint(subnet.Bits()):
+		p.errorf(n, "%s %s/%s: the prefix length of network %q is %d", what, text, length, s.Name, subnet.Bits()).Hint =
+			"leave the prefix length out"
+	case !subnet.Contains(addr):
+		p.errorf(n, "%s %s is outside subnet %s of network %q", what, addr, subnet, s.Name).Hint =
+			fmt.Sprintf("choose one between %s and %s", s.pool.place(0), lastAddress(subnet))
+	case addr == subnet.Addr() && addr.Is4():
+		p.errorf(n, "%s %s is the network address of %s", what, addr, subnet)
+	case addr == subnet.Addr():
+		p.errorf(n, "%s %s is the routers' anycast address of %s", what, addr, subnet) // RFC 4291 §2.6.1
+	case addr.Is4() && addr == lastAddress(subnet).Next():
+		p.errorf(n, "%s %s is the broadcast address of %s", what, addr, subnet)
+	default:
+		return addr, true
+	}
+	return netip.Addr{}, false
+}
+
+// lastAddress is the highest one that a machine can have.
+func lastAddress(subnet netip.Prefix) netip.Addr {
+	b := subnet.Addr().AsSlice()
+	for i := range b {
+		ones := min(max(subnet.Bits()-8*i, 0), 8)
+		b[i] |= 0xff >> ones
+	}
+	addr, _ := netip.AddrFromSlice(b)
+	if addr.Is4() {
+		return addr.Prev()
+	}
+	return addr
+}
+
+// take notes that who has an address, unless somebody else does.
+func (p *parser) take(n *yaml.Node, s *segment, addr netip.Addr, who string) bool {
+	first, found := s.pool.used[addr]
+	if !found {
+		s.pool.used[addr] = use{who: who, at: n}
+		return true
+	}
+	if first.auto {
+		p.errorf(n, "address %s was given to %s (%s) by auto", addr, first.who, p.at(first.at)).Hint =
+			"choose another, or write the address of the other down too"
+	} else {
+		p.errorf(n, "address %s is already that of %s (%s)", addr, first.who, p.at(first.at)).Hint = "choose another, or leave it to auto"
+	}
+	return false
+}
+
+func familyOf(addr netip.Addr) string {
+	if addr.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}

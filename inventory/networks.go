@@ -1,0 +1,375 @@
+package inventory
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"gopkg.in/yaml.v3"
+)
+
+// What a network has that says nothing else.
+const (
+	firstVNI    = 100
+	maxVNI      = 1<<24 - 1
+	defaultPort = 4789 // IANA
+	minMTU      = 68   // RFC 791
+	minIPv6MTU  = 1280 // RFC 8200 §5
+)
+
+// segment is a network in the making.
+type segment struct {
+	Network
+	key    *yaml.Node // or what stands for it
+	fields fields
+	pool   pool
+	macs   map[string]use
+	full   bool // the pool, and said so
+}
+
+func (s *segment) what() string { return fmt.Sprintf("network %q", s.Name) }
+
+// node is the value of a key, or where the network begins.
+func (s *segment) node(key string) *yaml.Node {
+	if e, found := s.fields[key]; found {
+		return e.value
+	}
+	return s.key
+}
+
+func (p *parser) readNetworks(n *yaml.Node) {
+	list, ok := p.entries(n, "networks")
+	if ok && len(n.Content) == 0 {
+		p.errorf(n, "networks is empty").Hint = "leave it out altogether for one network with every default"
+	}
+	for _, e := range list {
+		if len(p.segments) == maxNetworks {
+			p.errorf(e.key, "there are more than %d networks", maxNetworks)
+			return
+		}
+		if (len(p.segments)+1)*len(p.lab.Hosts) > maxVTEPs {
+			p.errorf(e.key, "with this network there are more than %d VTEPs (networks × hosts)", maxVTEPs)
+			return
+		}
+		s := &segment{Network: Network{Name: e.key.Value}, key: e.key}
+		s.fields = p.fields(e.value, s.what(), "vni", "port", "vxlan", "flood", "group", "subnet", "mtu", "vteps")
+		if problem := linkProblem(s.Name); problem != "" {
+			p.errorf(e.key, "network name %q %s", s.Name, problem).Hint =
+				"it is the bridge's name too: at most 15 letters, digits, '.', '-' and '_'"
+		}
+		p.readNetwork(s)
+		p.addSegment(s)
+	}
+}
+
+func (p *parser) addSegment(s *segment) {
+	s.macs = map[string]use{}
+	s.pool.used = map[netip.Addr]use{}
+	p.segments = append(p.segments, s)
+	p.segmentOf[s.Name] = s
+}
+
+// readNetwork reads what a network says of itself.
+func (p *parser) readNetwork(s *segment) {
+	if e, found := s.fields["vni"]; found {
+		s.VNI, _ = p.integer(e.value, "vni", 1, maxVNI)
+	}
+	if e, found := s.fields["port"]; found {
+		s.Port, _ = p.integer(e.value, "port", 1, 65535)
+	}
+	if e, found := s.fields["vxlan"]; found {
+		s.VXLAN, _ = p.str(e.value, "vxlan")
+		if problem := linkProblem(s.VXLAN); problem != "" && s.VXLAN != "" {
+			p.errorf(e.value, "vxlan %q %s", s.VXLAN, problem).Hint = "a link's name has at most 15 letters, digits, '.', '-' and '_'"
+		}
+	}
+	if e, found := s.fields["flood"]; found {
+		p.readFlood(e.value)
+	}
+	if e, found := s.fields["group"]; found {
+		s.Group = p.readGroup(e.value)
+	}
+	if e, found := s.fields["subnet"]; found {
+		s.Subnet = p.readSubnet(e.value)
+	}
+	if e, found := s.fields["mtu"]; found {
+		s.MTU = p.readMTU(e.value, s.Subnet)
+	}
+}
+
+func (p *parser) readFlood(n *yaml.Node) {
+	mode, ok := p.str(n, "flood")
+	later := []string{"unicast", "static", "evpn", "auto"}
+	switch {
+	case !ok || mode == string(FloodMulticast):
+	case slices.Contains(later, mode):
+		p.errorf(n, "flood: %s: not supported yet", mode).Hint = "write multicast, or leave it out"
+	default:
+		p.errorf(n, "flood %q is unknown", mode).Hint = p.suggest(mode, []string{string(FloodMulticast)})
+	}
+}
+
+func (p *parser) readGroup(n *yaml.Node) netip.Addr {
+	text, ok := p.str(n, "group")
+	if !ok {
+		return netip.Addr{}
+	}
+	group, ok := p.plainAddr(n, "group", text)
+	if ok && !group.IsMulticast() {
+		p.errorf(n, "group %s is not a multicast address", group).Hint = "choose one such as 239.0.0.1, or ff05::100 for an IPv6 underlay"
+	}
+	if ok && p.firstVTEP().IsValid() && p.firstVTEP().Is4() != group.Is4() {
+		p.errorf(n, "group %s is %s, but the hosts' vtep addresses are %s", group, familyOf(group), familyOf(p.firstVTEP())).Hint =
+			"the group belongs to the underlay: use its IP version"
+	}
+	return group
+}
+
+func (p *parser) firstVTEP() netip.Addr {
+	for _, host := range p.lab.Hosts {
+		if host.VTEP.IsValid() {
+			return host.VTEP
+		}
+	}
+	return netip.Addr{}
+}
+
+func (p *parser) readSubnet(n *yaml.Node) netip.Prefix {
+	text, ok := p.str(n, "subnet")
+	if !ok {
+		return netip.Prefix{}
+	}
+	subnet, err := netip.ParsePrefix(text)
+	if err != nil {
+		p.errorf(n, "subnet %q is not an address with a prefix length", text).Hint = "write it as in 192.168.100.0/24"
+		return netip.Prefix{}
+	}
+	if problem := subnetProblem(subnet); problem != "" {
+		p.errorf(n, "subnet %s %s", subnet, problem)
+		return netip.Prefix{}
+	}
+	if subnet != subnet.Masked() {
+		p.errorf(n, "subnet %s is the address of a machine in it", subnet).Hint = fmt.Sprintf("write %s", subnet.Masked())
+	}
+	return subnet.Masked()
+}
+
+func (p *parser) readMTU(n *yaml.Node, subnet netip.Prefix) int {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
+		if n.Value != "auto" {
+			p.errorf(n, "mtu %q is neither auto nor a number of bytes", n.Value)
+		}
+		return 0
+	}
+	mtu, ok := p.integer(n, "mtu", minMTU, 65535)
+	if ok && mtu < minIPv6MTU && subnet.IsValid() && subnet.Addr().Is6() {
+		p.errorf(n, "mtu %d is below %d, which IPv6 needs", mtu, minIPv6MTU)
+	}
+	return mtu
+}
+
+// completeNetworks fills the defaults in, once it is known what is taken, and
+// holds the networks against each other.
+func (p *parser) completeNetworks() {
+	for _, s := range p.segments {
+		s.Flood = FloodMulticast
+		if _, given := s.fields["port"]; !given {
+			s.Port = defaultPort
+		}
+	}
+	p.completeVNIs()
+	p.claimLinks()
+	p.completeSubnets()
+	for _, s := range p.segments {
+		p.readVTEPs(s)
+	}
+}
+
+// completeVNIs gives 100 to the first that has none, then what is free above. A
+// VNI is one network's also where the ports differ: everything that names a
+// VNI, the default VTEP's name first, would mean two.
+func (p *parser) completeVNIs() {
+	taken := map[int]*segment{}
+	for _, s := range p.segments {
+		if s.VNI == 0 {
+			continue
+		}
+		if first, found := taken[s.VNI]; found {
+			p.errorf(s.node("vni"), "vni %d is already used by %s (%s)", s.VNI, first.what(), p.at(first.node("vni"))).Hint =
+				"give one of them another vni"
+			s.VNI = 0 // makes no name that would clash too
+			continue
+		}
+		taken[s.VNI] = s
+	}
+	next := firstVNI
+	for _, s := range p.segments {
+		if _, given := s.fields["vni"]; given {
+			continue
+		}
+		for taken[next] != nil {
+			next++
+		}
+		s.VNI = next
+		taken[next] = s
+	}
+}
+
+// claimLinks names the VTEPs that have no name and finds names given twice.
+func (p *parser) claimLinks() {
+	for _, host := range p.lab.Hosts {
+		if _, found := p.links[host.Underlay]; !found && host.Underlay != "" {
+			p.links[host.Underlay] = use{who: fmt.Sprintf("the underlay of host %q", host.Name), at: p.hosts[host.Name].key}
+		}
+	}
+	for _, s := range p.segments {
+		p.claimLink(s.key, s.Name, s.what())
+	}
+	for _, s := range p.segments {
+		if _, given := s.fields["vxlan"]; !given && s.VNI != 0 {
+			s.VXLAN = fmt.Sprintf("vx%d", s.VNI)
+		}
+		if s.VXLAN != "" {
+			p.claimLink(s.node("vxlan"), s.VXLAN, "the VTEP of "+s.what())
+		}
+	}
+}
+
+func (p *parser) claimLink(n *yaml.Node, name, who string) {
+	if first, found := p.links[name]; found {
+		p.errorf(n, "link name %q of %s is already that of %s (%s)", name, who, first.who, p.at(first.at)).Hint =
+			"the names of a host's links must differ: give one of them another"
+		return
+	}
+	p.links[name] = use{who: who, at: n}
+}
+
+// completeSubnets gives 192.168.100.0/24 or the next free one to those that
+// have none, and finds subnets that would take each other's traffic or a host's.
+func (p *parser) completeSubnets() {
+	var taken []*segment
+	overlapping := func(subnet netip.Prefix) *segment {
+		for _, s := range taken {
+			if s.Subnet.Overlaps(subnet) {
+				return s
+			}
+		}
+		return nil
+	}
+	for _, s := range p.segments {
+		if !s.Subnet.IsValid() {
+			continue
+		}
+		if first := overlapping(s.Subnet); first != nil {
+			p.errorf(s.node("subnet"), "subnet %s overlaps with %s of %s (%s)", s.Subnet, first.Subnet, first.what(), p.at(first.node("subnet"))).Hint =
+				"give one of them another subnet"
+		} else if host, addr, found := p.hostIn(s.Subnet); found {
+			p.errorf(s.node("subnet"), "subnet %s holds %s of host %q (%s)", s.Subnet, addr, host, p.at(p.hosts[host].key)).Hint =
+				"the lab would take over the way to that host: choose another subnet"
+		}
+		taken = append(taken, s)
+	}
+	for _, s := range p.segments {
+		if _, given := s.fields["subnet"]; !given {
+			subnet, ok := freeSubnet(func(subnet netip.Prefix) bool {
+				_, _, inUse := p.hostIn(subnet)
+				return inUse || overlapping(subnet) != nil
+			})
+			if !ok {
+				p.errorf(s.key, "%s needs a subnet: all default ones are taken", s.what()).Hint = "give it one: `subnet: 10.1.2.0/24`"
+				continue
+			}
+			s.Subnet = subnet
+			taken = append(taken, s)
+		}
+	}
+	for _, s := range p.segments {
+		s.pool.subnet, s.pool.hosts = s.Subnet, len(p.lab.Hosts)
+		if s.Subnet.IsValid() && s.pool.size() < uint64(len(p.lab.Hosts)) {
+			p.errorf(s.node("subnet"), "subnet %s is too small: %d hosts need an address each", s.Subnet, len(p.lab.Hosts))
+			s.pool.subnet = netip.Prefix{}
+		}
+	}
+}
+
+// freeSubnet is the first of 192.168.100.0/24 to 192.168.255.0/24 that is not in use.
+func freeSubnet(inUse func(netip.Prefix) bool) (netip.Prefix, bool) {
+	for third := 100; third < 256; third++ {
+		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(third), 0}), 24)
+		if !inUse(subnet) {
+			return subnet, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// hostIn finds a host whose address, as far as the file tells it, is in subnet.
+func (p *parser) hostIn(subnet netip.Prefix) (host, addr string, found bool) {
+	for _, h := range p.lab.Hosts {
+		if a, err := netip.ParseAddr(h.Address); err == nil && subnet.Contains(a.Unmap()) {
+			return h.Name, "address " + h.Address, true
+		}
+		if subnet.Contains(h.VTEP) {
+			return h.Name, "vtep " + h.VTEP.String(), true
+		}
+	}
+	return "", "", false
+}
+
+// readVTEPs reads the temporary addresses that are given.
+func (p *parser) readVTEPs(s *segment) {
+	s.VTEPs = make(map[string]netip.Addr, len(p.lab.Hosts))
+	s.pool.reserved = func(host int) bool {
+		_, given := s.VTEPs[p.lab.Hosts[host].Name]
+		return !given
+	}
+	e, found := s.fields["vteps"]
+	if !found {
+		return
+	}
+	list, _ := p.entries(e.value, "vteps of "+s.what())
+	for _, vtep := range list {
+		host, known := p.knownHost(vtep.key, "host")
+		addr, ok := p.subnetAddr(vtep.value, "vtep address", s)
+		if known && ok && p.take(vtep.value, s, addr, fmt.Sprintf("the VTEP of host %q", host)) {
+			s.VTEPs[host] = addr
+		}
+	}
+}
+
+// completeVTEPs gives the other hosts their temporary addresses, after the
+// workloads have theirs.
+func (p *parser) completeVTEPs(s *segment) {
+	if !s.pool.subnet.IsValid() {
+		return
+	}
+	var displaced []string
+	for i, host := range p.lab.Hosts {
+		if _, given := s.VTEPs[host.Name]; given {
+			continue
+		}
+		addr := s.pool.place(s.pool.vtepOffset(i))
+		if _, used := s.pool.used[addr]; used {
+			displaced = append(displaced, host.Name)
+			continue
+		}
+		s.VTEPs[host.Name] = addr
+		s.pool.used[addr] = use{who: fmt.Sprintf("the VTEP of host %q", host.Name), at: s.key, auto: true}
+	}
+	offset := s.pool.size()
+	for _, host := range displaced {
+		for ; offset > 0; offset-- {
+			addr := s.pool.place(offset - 1)
+			if _, used := s.pool.used[addr]; !used {
+				s.VTEPs[host] = addr
+				s.pool.used[addr] = use{who: fmt.Sprintf("the VTEP of host %q", host), at: s.key, auto: true}
+				break
+			}
+		}
+		if offset == 0 {
+			p.errorf(s.node("subnet"), "subnet %s of %s has no address left for the VTEP of host %q", s.Subnet, s.what(), host).Hint =
+				"choose a larger subnet"
+			return
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package inventory
+
+import (
+	"encoding/base64"
+	"strings"
+	"unicode"
+
+	"gopkg.in/yaml.v3"
+)
+
+// readSSH reads how to reach a host. A key that is given wins over the one of
+// base, key by key.
+func (p *parser) readSSH(n *yaml.Node, base SSH) SSH {
+	later := []string{"jump", "sudo", "transport"}
+	f := p.fields(n, "ssh", append([]string{"user", "port", "identity", "known_hosts", "host_key", "accept_new"}, later...)...)
+	for _, key := range later {
+		if e, found := f[key]; found {
+			p.errorf(e.key, "ssh.%s: not supported yet", key).Hint = "this version logs in directly, as a user who may do everything: take it out"
+		}
+	}
+	ssh := base
+	if e, found := f["user"]; found {
+		ssh.User = p.readUser(e.value)
+	}
+	if e, found := f["port"]; found {
+		ssh.Port, _ = p.integer(e.value, "port", 1, 65535)
+	}
+	if e, found := f["identity"]; found {
+		ssh.Identity = p.readPaths(e.value, "identity")
+	}
+	if e, found := f["known_hosts"]; found {
+		ssh.KnownHosts = p.readPaths(e.value, "known_hosts")
+	}
+	if e, found := f["host_key"]; found {
+		ssh.HostKey = p.readFingerprint(e.value)
+	}
+	if e, found := f["accept_new"]; found {
+		ssh.AcceptNew = p.boolean(e.value, "accept_new")
+	}
+	return ssh
+}
+
+func (p *parser) readUser(n *yaml.Node) string {
+	user, ok := p.str(n, "user")
+	if ok && (user[0] == '-' || strings.ContainsFunc(user, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })) {
+		p.errorf(n, "user %q is no login name", user)
+	}
+	return user
+}
+
+// readPaths reads one path or a list of them.
+func (p *parser) readPaths(n *yaml.Node, what string) []string {
+	var paths []string
+	for _, item := range items(n) {
+		path, ok := p.str(item, what)
+		if !ok {
+			continue
+		}
+		if strings.ContainsFunc(path, unicode.IsControl) {
+			p.errorf(item, "%s %q is no path of a file", what, path)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+func (p *parser) readFingerprint(n *yaml.Node) string {
+	text, ok := p.str(n, "host_key")
+	if !ok {
+		return ""
+	}
+	hash, found := strings.CutPrefix(text, "SHA256:")
+	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(hash, "="))
+	hash = strings.TrimRight(hash, "=")
+	if !found || err != nil || len(raw) != 32 || len(hash) != 43 {
+		p.errorf(n, "host_key %q is not a SHA256:… fingerprint", text).Hint = "on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
+		return ""
+	}
+	return "SHA256:" + hash
+}
