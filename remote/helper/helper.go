@@ -1,0 +1,90 @@
+// Package helper is the host side of vxorch: it composes marks, kernel links
+// and probes into a hostapi.Host for this machine, and serves one over its
+// standard streams until the controller lets go. It decides nothing about the
+// lab and leaves no process behind.
+package helper
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"time"
+)
+
+const usage = `usage: vxhelper serve --token TOKEN [--lease DURATION] [--install PATH --sha256 HEX]
+       vxhelper version
+`
+
+// Main is vxhelper: it runs the verb in args and gives the exit code. The
+// protocol is spoken over stdin and stdout, messages go to stderr.
+func Main(ctx context.Context, args []string, stdin io.ReadCloser, stdout io.WriteCloser, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	switch args[0] {
+	case "version":
+		fmt.Fprintln(stdout, version())
+		return 0
+	case "serve":
+		opts, err := parse(args[1:], stderr)
+		if err != nil {
+			return 2
+		}
+		if err := serve(ctx, opts, stdin, stdout); err != nil {
+			fmt.Fprintf(stderr, "vxhelper: %v\n", err)
+			return 1
+		}
+		return 0
+	}
+	fmt.Fprintf(stderr, "vxhelper: no verb %q\n%s", args[0], usage)
+	return 2
+}
+
+// options are those of serve.
+type options struct {
+	token   string        // announces the protocol on stdout
+	lease   time.Duration // how long to live without a sign of the controller; 0: wire's default
+	install string        // where this executable is to be from now on; empty: where it is
+	sha256  string        // of this executable, hexadecimal
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("vxhelper serve", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	flags.StringVar(&o.token, "token", "", "")
+	flags.DurationVar(&o.lease, "lease", 0, "")
+	flags.StringVar(&o.install, "install", "", "")
+	flags.StringVar(&o.sha256, "sha256", "", "")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	var err error
+	switch {
+	case flags.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.token == "":
+		err = fmt.Errorf("serve needs --token")
+	case o.lease < 0:
+		err = fmt.Errorf("--lease %v is negative", o.lease)
+	case (o.install == "") != (o.sha256 == ""):
+		err = fmt.Errorf("--install and --sha256 go together")
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "vxhelper: %v\n%s", err, usage)
+	}
+	return o, err
+}
+
+// version is that of the module that this was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "vxhelper (devel)"
+	}
+	return "vxhelper " + info.Main.Version
+}

@@ -1,0 +1,196 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"vxorch/remote/helper/internal/link"
+	"vxorch/remote/helper/internal/own"
+	"vxorch/remote/helper/internal/probe"
+	"vxorch/remote/hostapi"
+)
+
+// host is this machine for one session.
+type host struct {
+	kernel *link.Kernel
+	store  own.Store
+
+	// Calls hold open for reading, Close for writing: it waits for them.
+	open   sync.RWMutex
+	closed bool
+
+	mu    sync.Mutex
+	locks map[string]*own.Lock // by lab
+
+	batch chan struct{} // holds one token while a batch runs
+}
+
+var _ hostapi.Host = (*host)(nil)
+
+// New gives this machine, as the calling thread sees it, for one session. It
+// needs root to change anything.
+func New() (hostapi.Host, error) {
+	kernel, err := link.Open()
+	if err != nil {
+		return nil, hostapi.AsError(err)
+	}
+	return &host{kernel: kernel, locks: map[string]*own.Lock{}, batch: make(chan struct{}, 1)}, nil
+}
+
+// begin lets one call go on, until done.
+func (h *host) begin(ctx context.Context) (done func(), err error) {
+	h.open.RLock()
+	if h.closed {
+		h.open.RUnlock()
+		return nil, &hostapi.Error{Kind: hostapi.KindLost, Message: "the session was closed"}
+	}
+	if ctx.Err() != nil {
+		h.open.RUnlock()
+		return nil, canceled(ctx)
+	}
+	return h.open.RUnlock, nil
+}
+
+// Observe is hostapi.Observer's.
+func (h *host) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi.Facts, error) {
+	done, err := h.begin(ctx)
+	if err != nil {
+		return hostapi.Facts{}, err
+	}
+	defer done()
+	if req.Lock != nil {
+		if err := h.take(req.Lab, *req.Lock); err != nil {
+			return hostapi.Facts{}, hostapi.AsError(err)
+		}
+	}
+	facts, err := h.kernel.Observe(ctx, req, h.store)
+	if err != nil {
+		return hostapi.Facts{}, failure(ctx, err)
+	}
+	return facts, nil
+}
+
+// take takes the lab's lock, unless this session has it already.
+func (h *host) take(lab string, holder hostapi.Holder) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.locks[lab] != nil {
+		return nil
+	}
+	lock, err := h.store.Lock(lab, holder)
+	if err != nil {
+		return err
+	}
+	h.locks[lab] = lock
+	return nil
+}
+
+// Apply is hostapi.Applier's. Batches run one after the other.
+func (h *host) Apply(ctx context.Context, b hostapi.Batch) (result hostapi.BatchResult, err error) {
+	done, err := h.begin(ctx)
+	if err != nil {
+		return hostapi.BatchResult{}, err
+	}
+	defer done()
+	h.mu.Lock()
+	lock := h.locks[b.Lab]
+	h.mu.Unlock()
+	if lock == nil {
+		return hostapi.BatchResult{}, &hostapi.Error{
+			Kind: hostapi.KindNotLocked, Message: fmt.Sprintf("this session does not hold the lock of lab %q", b.Lab),
+		}
+	}
+	select {
+	case h.batch <- struct{}{}:
+		defer func() { <-h.batch }()
+	case <-ctx.Done():
+		return hostapi.BatchResult{}, canceled(ctx)
+	}
+	batch, err := h.kernel.Begin(lock, hostapi.Mark{User: b.User, Controller: b.Controller})
+	if err != nil {
+		return hostapi.BatchResult{}, hostapi.AsError(err)
+	}
+	result, err = run(ctx, batch.Do, b.Steps)
+	if err := errors.Join(err, batch.End()); err != nil {
+		return result, hostapi.AsError(err)
+	}
+	return result, nil
+}
+
+// run does the steps in order until one fails or, between two of them, ctx
+// ends.
+func run(ctx context.Context, do func(hostapi.Step) (bool, error), steps []hostapi.Step) (result hostapi.BatchResult, err error) {
+	for _, step := range steps {
+		if ctx.Err() != nil {
+			return result, canceled(ctx)
+		}
+		began := time.Now()
+		changed, err := do(step)
+		result.Steps = append(result.Steps, hostapi.StepResult{Changed: changed, Duration: time.Since(began), Error: hostapi.AsError(err)})
+		if err != nil {
+			return result, err
+		}
+	}
+	return result, nil
+}
+
+// Probe is hostapi.Prober's.
+func (h *host) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.ProbeResult, error) {
+	done, err := h.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	results, err := probe.Run(ctx, probes)
+	if err != nil {
+		return nil, failure(ctx, err)
+	}
+	return results, nil
+}
+
+// Close waits for the calls that run, then gives the locks back.
+func (h *host) Close() error {
+	h.open.Lock()
+	defer h.open.Unlock()
+	if h.closed {
+		return nil
+	}
+	h.closed = true
+	var errs []error
+	for _, lab := range slices.Sorted(maps.Keys(h.locks)) {
+		errs = append(errs, h.release(h.locks[lab]))
+	}
+	h.kernel.Close()
+	if err := errors.Join(errs...); err != nil {
+		return hostapi.AsError(err)
+	}
+	return nil
+}
+
+// release gives a lock back, after an empty batch has swept up what runs that
+// died left behind.
+func (h *host) release(lock *own.Lock) error {
+	batch, err := h.kernel.Begin(lock, hostapi.Mark{})
+	if err == nil {
+		err = batch.End()
+	}
+	return errors.Join(err, lock.Release())
+}
+
+func canceled(ctx context.Context) error {
+	return &hostapi.Error{Kind: hostapi.KindCanceled, Message: context.Cause(ctx).Error()}
+}
+
+// failure gives err, of a call with ctx, a kind.
+func failure(ctx context.Context, err error) error {
+	e := hostapi.AsError(err)
+	if ctx.Err() != nil && e.Kind == hostapi.KindInternal {
+		e.Kind = hostapi.KindCanceled
+	}
+	return e
+}

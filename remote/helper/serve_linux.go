@@ -1,0 +1,69 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"vxorch/remote/hostapi"
+	"vxorch/remote/wire"
+)
+
+// serve answers for this machine until stdin ends, ctx ends or the lease runs
+// out.
+func serve(ctx context.Context, o options, stdin io.ReadCloser, stdout io.WriteCloser) error {
+	if o.install != "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		// What is hashed is what runs, whatever lies at its path by now.
+		if err := install("/proc/self/exe", self, o.install, o.sha256); err != nil {
+			return err
+		}
+	}
+	if file, ok := stdout.(*os.File); ok && file.Fd() == 1 {
+		kept, err := keepStdout()
+		if err != nil {
+			return err
+		}
+		stdout = kept
+	}
+	host, err := New()
+	if err != nil {
+		return err
+	}
+	if err := hostapi.Greet(stdout, o.token, "ready "+version()); err != nil {
+		return errors.Join(fmt.Errorf("greet: %w", err), host.Close())
+	}
+	return wire.Serve(ctx, stream{stdin, stdout}, host, wire.ServeOptions{Lease: o.lease})
+}
+
+// stream is the two ends of the protocol as one.
+type stream struct {
+	io.ReadCloser
+	out io.WriteCloser
+}
+
+func (s stream) Write(p []byte) (int, error) { return s.out.Write(p) }
+
+func (s stream) Close() error { return errors.Join(s.out.Close(), s.ReadCloser.Close()) }
+
+// keepStdout gives the process's standard output as a file of its own that no
+// child inherits, and points descriptor 1 at standard error: nothing that prints
+// without being asked can corrupt the protocol.
+func keepStdout() (*os.File, error) {
+	fd, err := unix.FcntlInt(1, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("keep stdout: %w", err)
+	}
+	if err := unix.Dup3(2, 1, 0); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("point stdout at stderr: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "stdout"), nil
+}
