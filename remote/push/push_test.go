@@ -1,0 +1,449 @@
+package push_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"vxorch/remote/hostapi"
+	"vxorch/remote/internal/sshdtest"
+	"vxorch/remote/push"
+	"vxorch/remote/sshconn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const helperName = "vxhelper-linux-" + runtime.GOARCH
+
+// standin builds the stand-in for the helper, once.
+var standin = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "standin")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "standin")
+	cmd := exec.Command("go", "build", "-o", file, "./testdata/standin")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return os.ReadFile(file)
+})
+
+func bundle(t *testing.T) *push.Bundle {
+	t.Helper()
+	program, err := standin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bundleOf(t, fstest.MapFS{helperName: &fstest.MapFile{Data: program}})
+}
+
+func bundleOf(t *testing.T, dir fs.FS) *push.Bundle {
+	t.Helper()
+	b, err := push.NewBundle(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// host is a server whose user has a cache of its own.
+type host struct {
+	*sshdtest.Server
+	cache string
+}
+
+func start(t *testing.T, config sshdtest.Config) host {
+	t.Helper()
+	cache := filepath.Join(t.TempDir(), "a cache") // with a space
+	if config.Env == nil {
+		config.Env = map[string]string{}
+	}
+	config.Env["XDG_CACHE_HOME"] = cache
+	return host{sshdtest.Start(t, config), cache}
+}
+
+func (h host) dial(t *testing.T) *sshconn.Conn {
+	t.Helper()
+	conn, err := sshconn.Dial(t.Context(), sshconn.Target{
+		Address: h.Address, Port: h.Port, User: h.User, Identity: []string{h.Identity}, KnownHosts: []string{h.KnownHosts},
+	}, sshconn.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// files lists what is in the host's cache.
+func (h host) files(t *testing.T) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(h.cache, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, d.Name())
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// works checks that stream sends back what it gets, and ends it.
+func works(t *testing.T, stream *push.Stream) {
+	t.Helper()
+	sent := "\x00\x03\x04\r\nT\xff"
+	if _, err := io.WriteString(stream, sent); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(stream, got); err != nil || string(got) != sent {
+		t.Fatalf("read %q, %v; sent %q", got, err, sent)
+	}
+	if err := stream.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	if n, err := stream.Read(got); err != io.EOF {
+		t.Errorf("Read after Close = %d, %v; want EOF", n, err)
+	}
+}
+
+func mustStart(t *testing.T, conn *sshconn.Conn, opts push.Options) *push.Stream {
+	t.Helper()
+	stream, err := push.Start(t.Context(), conn, opts)
+	if err != nil {
+		t.Fatalf("Start: %v", err)
+	}
+	return stream
+}
+
+func TestHelperIsUploadedOnceAndThenStartedInOneSession(t *testing.T) {
+	for name, config := range map[string]sshdtest.Config{
+		"usual server":           {},
+		"one session at a time":  {Lines: []string{"MaxSessions 1"}},
+		"no SFTP":                {NoSFTP: true, Lines: []string{"MaxSessions 1"}},
+		"another SFTP server":    {NoSFTP: true, Lines: []string{"Subsystem sftp /usr/lib/openssh/sftp-server"}},
+		"noisy profile":          {Lines: []string{`ForceCommand echo Welcome; printf loading...; sh -c "$SSH_ORIGINAL_COMMAND"`}},
+		"profile with much text": {Lines: []string{`ForceCommand head -c 60000 /dev/zero | tr "\0" x; sh -c "$SSH_ORIGINAL_COMMAND"`}},
+		"prints the command":     {Lines: []string{`ForceCommand echo "$SSH_ORIGINAL_COMMAND"; sh -c "$SSH_ORIGINAL_COMMAND"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, config)
+			opts := push.Options{Bundle: bundle(t)}
+			cold := mustStart(t, h.dial(t), opts)
+			if cold.Cached {
+				t.Error("the first start found the helper in the cache")
+			}
+			works(t, cold)
+			if got := h.files(t); len(got) != 1 || got[0] != "vxhelper" {
+				t.Errorf("the cache has %q, want the helper alone", got)
+			}
+
+			before := h.Sessions(t)
+			warm := mustStart(t, h.dial(t), opts)
+			if !warm.Cached {
+				t.Error("the second start did not find the helper in the cache")
+			}
+			works(t, warm)
+			if got := h.Sessions(t) - before; got != 1 {
+				t.Errorf("a warm start took %d sessions, want 1", got)
+			}
+		})
+	}
+}
+
+func TestCacheIsTheUsersAlone(t *testing.T) {
+	h := start(t, sshdtest.Config{})
+	works(t, mustStart(t, h.dial(t), push.Options{Bundle: bundle(t)}))
+	err := filepath.WalkDir(h.cache, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s has mode %v, want 0700", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCacheIsAtHomeByDefault(t *testing.T) {
+	home := t.TempDir()
+	h := start(t, sshdtest.Config{Lines: []string{"ForceCommand unset XDG_CACHE_HOME; HOME=" + home + ` sh -c "$SSH_ORIGINAL_COMMAND"`}})
+	works(t, mustStart(t, h.dial(t), push.Options{Bundle: bundle(t)}))
+	if got, _ := filepath.Glob(home + "/.cache/vxorch/*/vxhelper"); len(got) != 1 {
+		t.Errorf("the helper is in %q, want it in ~/.cache/vxorch/<sha256>", got)
+	}
+}
+
+// TestEveryLoginShellWillDo asks those that this machine has.
+func TestEveryLoginShellWillDo(t *testing.T) {
+	for _, name := range []string{"sh", "dash", "bash", "zsh", "ksh", "fish", "tcsh"} {
+		shell, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			h := start(t, sshdtest.Config{NoSFTP: true, Lines: []string{"ForceCommand " + shell + ` -c "$SSH_ORIGINAL_COMMAND"`}})
+			opts := push.Options{Bundle: bundle(t)}
+			works(t, mustStart(t, h.dial(t), opts))
+			warm := mustStart(t, h.dial(t), opts)
+			works(t, warm)
+			if !warm.Cached {
+				t.Error("the second start did not find the helper in the cache")
+			}
+		})
+	}
+}
+
+func TestTwoControllersMayUploadAtOnce(t *testing.T) {
+	h := start(t, sshdtest.Config{})
+	b := bundle(t)
+	var running sync.WaitGroup
+	for range 4 {
+		conn := h.dial(t)
+		running.Go(func() {
+			stream, err := push.Start(t.Context(), conn, push.Options{Bundle: b})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			works(t, stream)
+		})
+	}
+	running.Wait()
+	if got := h.files(t); len(got) != 1 || got[0] != "vxhelper" {
+		t.Errorf("the cache has %q, want the helper alone", got)
+	}
+}
+
+// program puts an executable file of that name on the host's PATH.
+func program(t *testing.T, name, script string) (env map[string]string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"PATH": dir + ":/usr/bin:/bin"}
+}
+
+func TestStartFailures(t *testing.T) {
+	good, err := standin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		config sshdtest.Config
+		opts   push.Options
+		kind   *hostapi.Error
+		words  []string
+	}{
+		"upload damaged on the way": {
+			opts: push.Options{Bundle: bundleOf(t, &damaging{MapFS: fstest.MapFS{helperName: &fstest.MapFile{Data: good}}})},
+			kind: hostapi.ErrHelper, words: []string{"exit status 1", "my hash is not", "sh -c '"},
+		},
+		"helper fails": {
+			config: sshdtest.Config{Env: map[string]string{"STANDIN": "fail"}},
+			kind:   hostapi.ErrHelper, words: []string{"exit status 1", `stderr: "standin: [31mno such luck"`, "serve --token"},
+		},
+		"helper hangs": {
+			config: sshdtest.Config{Env: map[string]string{"STANDIN": "hang"}},
+			opts:   push.Options{Timeout: time.Second},
+			kind:   hostapi.ErrHelper, words: []string{"no greeting within 1s"},
+		},
+		"helper chatters": {
+			config: sshdtest.Config{Env: map[string]string{"STANDIN": "chatter"}},
+			kind:   hostapi.ErrHelper, words: []string{"within 64 KiB", `first bytes received: "chatter\nchatter`},
+		},
+		"no shell": {
+			config: sshdtest.Config{Lines: []string{"ForceCommand /usr/sbin/nologin"}},
+			kind:   hostapi.ErrHelper, words: []string{"exit status 1", `first bytes received: "This account is`, "login shell"},
+		},
+		"another machine": {
+			config: sshdtest.Config{Env: program(t, "uname", "echo Linux riscv64")},
+			kind:   hostapi.ErrUnsupported, words: []string{"riscv64", "amd64 or arm64"},
+		},
+		"another kernel": {
+			config: sshdtest.Config{Env: program(t, "uname", "echo FreeBSD amd64")},
+			kind:   hostapi.ErrUnsupported, words: []string{"FreeBSD"},
+		},
+		"programs may not be run from the cache": {
+			config: sshdtest.Config{Env: program(t, "chmod", "exit 0")},
+			kind:   hostapi.ErrHelper, words: []string{"noexec", "a cache/vxorch/", "XDG_CACHE_HOME"},
+		},
+		"no room in the cache": {
+			config: sshdtest.Config{NoSFTP: true, Env: program(t, "cat", "echo No space left on device >&2; exit 1")},
+			kind:   hostapi.ErrHelper, words: []string{"upload the helper into", "No space left on device", "writable"},
+		},
+		"cache cannot be made": {
+			config: sshdtest.Config{Env: program(t, "mkdir", "echo mkdir: Permission denied >&2; exit 1")},
+			kind:   hostapi.ErrHelper, words: []string{"upload the helper into", "mkdir: Permission denied"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, c.config)
+			if c.opts.Bundle == nil {
+				c.opts.Bundle = bundle(t)
+			}
+			stream, err := push.Start(t.Context(), h.dial(t), c.opts)
+			if err == nil {
+				stream.Close()
+				t.Fatal("Start succeeded")
+			}
+			e := hostapi.AsError(err)
+			if !errors.Is(err, c.kind) || e.Hint == "" {
+				t.Errorf("Start: %v, of kind %d, hint %q; want kind %d and a hint", err, e.Kind, e.Hint, c.kind.Kind)
+			}
+			for _, w := range c.words {
+				if !strings.Contains(e.Message+"\n"+e.Hint, w) {
+					t.Errorf("Start: %s\n%s\ndoes not mention %q", e.Message, e.Hint, w)
+				}
+			}
+			for _, f := range h.files(t) {
+				if f != "vxhelper" {
+					t.Errorf("left in the cache: %s", f)
+				}
+			}
+		})
+	}
+}
+
+// damaging gives a good helper to be hashed, then damaged ones.
+type damaging struct {
+	fstest.MapFS
+	opened int
+}
+
+func (d *damaging) Open(name string) (fs.File, error) {
+	d.opened++
+	if f, ok := d.MapFS[name]; ok && d.opened > len([]string{"amd64", "arm64"}) {
+		return fstest.MapFS{name: &fstest.MapFile{Data: append(f.Data[:len(f.Data):len(f.Data)], 0)}}.Open(name)
+	}
+	return d.MapFS.Open(name)
+}
+
+func TestWithoutHelpersTheErrorSaysHowToBuildThem(t *testing.T) {
+	_, err := push.NewBundle(fstest.MapFS{"README": &fstest.MapFile{}})
+	if e := hostapi.AsError(err); !errors.Is(err, hostapi.ErrHelper) || !strings.Contains(e.Hint, "scripts/build") {
+		t.Errorf("NewBundle = %+v, want ErrHelper with a hint", e)
+	}
+}
+
+func TestHelperOfAnotherArchitectureOnly(t *testing.T) {
+	h := start(t, sshdtest.Config{})
+	other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
+	b := bundleOf(t, fstest.MapFS{"vxhelper-linux-" + other: &fstest.MapFile{Data: []byte("x")}})
+	if _, err := push.Start(t.Context(), h.dial(t), push.Options{Bundle: b}); !errors.Is(err, hostapi.ErrUnsupported) {
+		t.Errorf("Start = %v, want ErrUnsupported", err)
+	}
+}
+
+func TestReasonSaysHowTheHelperEnded(t *testing.T) {
+	h := start(t, sshdtest.Config{Env: map[string]string{"STANDIN": "late"}})
+	conn := h.dial(t)
+	opts := push.Options{Bundle: bundle(t)}
+	stream := mustStart(t, conn, opts)
+	works(t, stream)
+	if err := stream.Reason(); !errors.Is(err, hostapi.ErrLost) || err.Error() != "the helper ended: exit status 1; its stderr: standin: ended badly" {
+		t.Errorf("Reason = %v", err)
+	}
+
+	stream = mustStart(t, conn, opts)
+	conn.Close()
+	if err := stream.Reason(); !errors.Is(err, hostapi.ErrLost) || !strings.Contains(err.Error(), "connection was closed") {
+		t.Errorf("Reason = %v, want the connection's end", err)
+	}
+	if err := stream.Close(); err != nil {
+		t.Errorf("Close over a dead connection = %v", err)
+	}
+}
+
+func TestCancelEndsStartAndLeavesNothing(t *testing.T) {
+	for name, config := range map[string]sshdtest.Config{
+		"before the greeting": {Lines: []string{"ForceCommand cat"}},
+		"during SFTP":         {},
+		"during cat":          {NoSFTP: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, config)
+			conn := h.dial(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			release := make(chan struct{})
+			defer close(release)
+			opts := push.Options{Bundle: bundle(t)}
+			if len(config.Lines) > 0 {
+				time.AfterFunc(100*time.Millisecond, cancel)
+			} else {
+				program, err := standin()
+				if err != nil {
+					t.Fatal(err)
+				}
+				opts.Bundle = bundleOf(t, &stalling{MapFS: fstest.MapFS{helperName: &fstest.MapFile{Data: program}}, stalled: cancel, release: release})
+			}
+			begin := time.Now()
+			if _, err := push.Start(ctx, conn, opts); !errors.Is(err, hostapi.ErrCanceled) {
+				t.Errorf("Start = %v, want ErrCanceled", err)
+			}
+			if took := time.Since(begin); took > 5*time.Second {
+				t.Errorf("Start returned after %s", took)
+			}
+			if got := h.files(t); len(got) > 0 {
+				t.Errorf("left in the cache: %q", got)
+			}
+		})
+	}
+}
+
+// stalling gives a helper to be hashed, then ones that stop in the middle.
+type stalling struct {
+	fstest.MapFS
+	opened  int
+	stalled func()
+	release chan struct{}
+}
+
+func (s *stalling) Open(name string) (fs.File, error) {
+	s.opened++
+	f, err := s.MapFS.Open(name)
+	if err == nil && s.opened > len([]string{"amd64", "arm64"}) {
+		f = &stallingFile{f, s, 0}
+	}
+	return f, err
+}
+
+type stallingFile struct {
+	fs.File
+	s    *stalling
+	read int
+}
+
+func (f *stallingFile) Read(p []byte) (int, error) {
+	if f.read > 200_000 {
+		f.s.stalled()
+		<-f.s.release
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := f.File.Read(p)
+	f.read += n
+	return n, err
+}

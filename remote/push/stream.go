@@ -1,0 +1,71 @@
+package push
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"vxorch/remote/hostapi"
+	"vxorch/remote/sshconn"
+)
+
+// endGrace is how long a helper may take to end by itself.
+const endGrace = 2 * time.Second
+
+// Stream is the standard input and output of a helper that runs on a host, from
+// behind its greeting on.
+type Stream struct {
+	Cached  bool   // the host had the helper already
+	Command string // the command line that started it, as the host got it
+
+	session *sshconn.Session
+	conn    *sshconn.Conn
+	out     *bufio.Reader
+}
+
+// Read reads what the helper writes.
+func (s *Stream) Read(p []byte) (int, error) { return s.out.Read(p) }
+
+// Write writes what the helper reads.
+func (s *Stream) Write(p []byte) (int, error) { return s.session.Stdin.Write(p) }
+
+// Close ends the helper's input, which makes it end, gives it two seconds for
+// that, and closes the session.
+func (s *Stream) Close() error {
+	err := s.session.Stdin.Close()
+	select {
+	case <-s.session.Done():
+	case <-s.conn.Done():
+	case <-time.After(endGrace):
+	}
+	if errors.Is(err, io.EOF) || s.conn.Err() != nil { // it has ended already
+		err = nil
+	}
+	return errors.Join(err, s.session.Close())
+}
+
+// Stderr gives the beginning and the end of what the helper wrote to its
+// standard error, without control characters.
+func (s *Stream) Stderr() string { return s.session.Stderr() }
+
+// Reason says why a stream that has ended did, waiting for it to be known two
+// seconds at most. It is of hostapi.KindLost.
+func (s *Stream) Reason() error {
+	select {
+	case <-s.session.Done():
+	case <-s.conn.Done():
+	case <-time.After(endGrace):
+	}
+	what := ""
+	if dead := s.conn.Err(); dead != nil {
+		what = dead.Error()
+	} else {
+		what = "the helper ended: " + ending(s.session)
+	}
+	if text := strings.TrimSpace(s.Stderr()); text != "" {
+		what += "; its stderr: " + text
+	}
+	return failure(hostapi.KindLost, "", "%s", what)
+}
