@@ -58,8 +58,12 @@ func (w Veth) Diff(outer Link, inner *Link) (changes []Change, rebuild bool) {
 	return live, false
 }
 
-// Diff lists what differs in a namespace of w's name that is ours.
+// Diff lists what differs in a namespace of w's name that is ours. One that is
+// only intended is the empty mount point of a run that died.
 func (w Namespace) Diff(n NamespaceFacts) (changes []Change, rebuild bool) {
+	if n.Mark != nil && n.Mark.Intended {
+		return []Change{{"namespace", "half made", "whole"}}, true
+	}
 	var live differences
 	for _, l := range n.Links {
 		if l.Name == "lo" {
