@@ -1,0 +1,399 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"vxorch/inventory"
+	"vxorch/orchestrator/verify"
+	"vxorch/remote/hostapi"
+)
+
+// Names of the phases, as reports show them.
+const (
+	PhaseVTEP      = "vtep"
+	PhaseVTEPProof = "vtep-proof"
+	PhaseBuild     = "build"
+	PhaseProof     = "proof"
+	PhaseTeardown  = "teardown"
+)
+
+// proofLifetime is for how long the VTEP proof's addresses stand if nobody
+// takes them away: longer than a dead host can hold the proof up.
+const proofLifetime = 60 * time.Second
+
+// Deploy plans what brings the hosts that facts were gathered from to what lab
+// asks for. It keeps the seed's order: VTEPs with temporary addresses, the proof
+// over them, then bridges and workloads, then the proof of the whole. Problems,
+// if any, are all there are, and the plan is then empty.
+func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts) (Plan, []*Problem) {
+	d := &deployment{lab: lab, facts: facts, underlays: map[string]underlay{}}
+	for _, host := range lab.Hosts {
+		if _, ok := facts[host.Name]; ok {
+			d.hosts = append(d.hosts, host.Name)
+		}
+	}
+	if len(d.hosts) == 0 {
+		return Plan{}, nil
+	}
+	d.settle()
+	if len(d.problems) == 0 {
+		for _, host := range d.hosts {
+			d.refuseForeign(host)
+		}
+	}
+	if len(d.problems) > 0 {
+		return Plan{}, d.problems
+	}
+	return d.plan(), nil
+}
+
+type deployment struct {
+	lab       *inventory.Lab
+	facts     map[string]hostapi.Facts
+	hosts     []string // with facts, in the lab's order
+	underlays map[string]underlay
+	networks  []settledNetwork
+	problems  []*Problem
+}
+
+// settledNetwork is a network with all that the hosts had to tell.
+type settledNetwork struct {
+	inventory.Network
+	mtu   int
+	group netip.Addr
+}
+
+// settle fills in what the inventory leaves to the hosts.
+func (d *deployment) settle() {
+	for _, host := range d.hosts {
+		u, problem := findUnderlay(d.lab.Host(host), d.facts[host])
+		if problem != nil {
+			d.problems = append(d.problems, problem)
+			continue
+		}
+		d.underlays[host] = u
+	}
+	if len(d.problems) > 0 {
+		return
+	}
+	for _, network := range d.lab.Networks {
+		mtu, problem := settleMTU(network, d.hosts, d.underlays)
+		if problem != nil {
+			d.problems = append(d.problems, problem)
+		}
+		group, problem := settleGroup(network, d.hosts, d.underlays)
+		if problem != nil {
+			d.problems = append(d.problems, problem)
+		}
+		d.networks = append(d.networks, settledNetwork{network, mtu, group})
+	}
+}
+
+// plan needs everything settled and nothing foreign in the way.
+func (d *deployment) plan() Plan {
+	var p Plan
+	vteps := Phase{Name: PhaseVTEP, Proof: PhaseVTEPProof, Steps: map[string][]hostapi.Step{}}
+	build := Phase{Name: PhaseBuild, Proof: PhaseProof, Steps: map[string][]hostapi.Step{}}
+	for _, host := range d.hosts {
+		steps, removals := d.removeStale(host)
+		vteps.Steps[host] = steps
+		p.Removals = append(p.Removals, removals...)
+	}
+	for _, network := range d.networks {
+		p.Networks = append(p.Networks, Network{network.Name, network.mtu, network.group.String()})
+		legs := map[string]tunnel{}
+		changed := map[string]bool{}
+		for _, host := range d.hosts {
+			legs[host] = d.tunnel(host, network)
+			changed[host] = legs[host].changed()
+			vteps.Steps[host] = append(vteps.Steps[host], legs[host].raise...)
+		}
+		pairs := verify.VTEPs(network.Network, d.hosts, changed)
+		vteps.Probes = append(vteps.Probes, pairs...)
+		if len(pairs) == 0 && len(d.hosts) > 1 {
+			p.Notes = append(p.Notes, fmt.Sprintf("VTEP proof of network %s skipped: nothing about its VTEPs changes", network.Name))
+		}
+		for _, host := range d.hosts {
+			leg := legs[host]
+			prefix := netip.PrefixFrom(network.VTEPs[host], network.Subnet.Bits())
+			stale := leg.carries(prefix)
+			if len(pairs) > 0 {
+				vteps.Steps[host] = append(vteps.Steps[host], hostapi.Step{Op: hostapi.Create,
+					Address: &hostapi.Address{Link: leg.proveOn, Prefix: prefix, Lifetime: proofLifetime}})
+			}
+			if len(pairs) > 0 || stale {
+				build.Steps[host] = append(build.Steps[host], hostapi.Step{Op: hostapi.Remove,
+					Address: &hostapi.Address{Link: leg.proveOn, Prefix: prefix}})
+			}
+			build.Steps[host] = append(build.Steps[host], leg.join...)
+		}
+	}
+	for _, container := range d.lab.Containers {
+		if _, ok := d.facts[container.Host]; ok {
+			build.Steps[container.Host] = append(build.Steps[container.Host], d.container(container)...)
+		}
+	}
+	build.Probes = verify.Mesh(d.lab)
+	p.Phases = []Phase{vteps, build}
+	return p
+}
+
+// tunnel is one host's leg of a network: VTEP and bridge.
+type tunnel struct {
+	raise   []hostapi.Step // before the VTEP proof
+	join    []hostapi.Step // after it
+	proveOn string         // the link that carries the temporary address
+	seen    *hostapi.Link  // proveOn as observed
+}
+
+func (t tunnel) changed() bool { return len(t.raise)+len(t.join) > 0 }
+
+// carries tells whether the proof's address was left by a run that died.
+func (t tunnel) carries(prefix netip.Prefix) bool {
+	if t.seen != nil {
+		for _, p := range t.seen.Addresses {
+			if p == prefix {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// tunnel plans VTEP and bridge of a network on a host. A VTEP is proved while it
+// stands alone; where it is a port already it is proved through its bridge, since
+// an address on an enslaved VTEP answers nothing.
+func (d *deployment) tunnel(host string, network settledNetwork) tunnel {
+	facts := d.facts[host]
+	u := d.underlays[host]
+	bridge := hostapi.Bridge{
+		Name: network.Name, For: network.Name, MTU: network.mtu,
+		MAC: inventory.DeriveMAC(d.lab.Name, "bridge", network.Name, host),
+	}
+	vtep := hostapi.VTEP{
+		Name: network.VXLAN, For: network.Name, VNI: network.VNI, Port: network.Port,
+		Group: network.group, Local: u.local, Device: u.device, MTU: network.mtu,
+		MAC: inventory.DeriveMAC(d.lab.Name, "vtep", network.Name, host),
+	}
+	seenBridge, seenVTEP := findLink(facts, bridge.Name), findLink(facts, vtep.Name)
+	enslaved := seenVTEP != nil && seenBridge != nil && seenVTEP.Master == bridge.Name
+	if enslaved {
+		vtep.Bridge = bridge.Name
+	}
+	raised := step(seenVTEP, vtep.Diff)
+	if raised.Op == hostapi.Rebuild {
+		enslaved, vtep.Bridge = false, ""
+	}
+	bridged := step(seenBridge, bridge.Diff)
+	if bridged.Op == hostapi.Rebuild {
+		enslaved, vtep.Bridge = false, ""
+	}
+
+	t := tunnel{proveOn: vtep.Name, seen: seenVTEP}
+	if enslaved {
+		t.proveOn, t.seen = bridge.Name, seenBridge
+	}
+	if raised.Op != "" {
+		raised.VTEP = &vtep
+		t.raise = append(t.raise, raised)
+	}
+	if bridged.Op != "" {
+		bridged.Bridge = &bridge
+		if enslaved {
+			t.raise = append(t.raise, bridged) // a bridge that is down proves nothing
+		} else {
+			t.join = append(t.join, bridged)
+		}
+	}
+	if !enslaved {
+		joined := vtep
+		joined.Bridge = bridge.Name
+		t.join = append(t.join, hostapi.Step{Op: hostapi.Update, VTEP: &joined,
+			Changes: []hostapi.Change{{Property: "bridge", From: "none", To: bridge.Name}}})
+	}
+	return t
+}
+
+// step tells what brings seen to what diff compares with; Op is empty if
+// nothing. The caller sets the object.
+func step[Seen any](seen *Seen, diff func(Seen) ([]hostapi.Change, bool)) hostapi.Step {
+	if seen == nil {
+		return hostapi.Step{Op: hostapi.Create}
+	}
+	changes, rebuild := diff(*seen)
+	switch {
+	case rebuild:
+		return hostapi.Step{Op: hostapi.Rebuild, Changes: changes}
+	case len(changes) > 0:
+		return hostapi.Step{Op: hostapi.Update, Changes: changes}
+	}
+	return hostapi.Step{}
+}
+
+// container plans a namespace and its legs.
+func (d *deployment) container(c inventory.Container) []hostapi.Step {
+	facts := d.facts[c.Host]
+	var steps []hostapi.Step
+	seen := findNamespace(facts, c.Netns)
+	namespace := hostapi.Namespace{Name: c.Netns, For: c.Name}
+	if s := step(seen, namespace.Diff); s.Op != "" {
+		s.Namespace = &namespace
+		steps = append(steps, s)
+	}
+	for _, leg := range c.Interfaces {
+		network := d.network(leg.Network)
+		veth := hostapi.Veth{
+			Name: leg.Link, For: c.Name, Bridge: network.Name,
+			MAC: inventory.DeriveMAC(d.lab.Name, "veth", c.Name, leg.Link), MTU: network.mtu,
+			Netns: c.Netns, Inner: leg.Inner, InnerMAC: leg.MAC,
+			Addresses: []netip.Prefix{netip.PrefixFrom(leg.Address, network.Subnet.Bits())},
+		}
+		var inner *hostapi.Link
+		if seen != nil {
+			inner = findInner(*seen, leg.Inner)
+		}
+		s := step(findLink(facts, veth.Name), func(outer hostapi.Link) ([]hostapi.Change, bool) {
+			return veth.Diff(outer, inner)
+		})
+		if s.Op != "" {
+			s.Veth = &veth
+			steps = append(steps, s)
+		}
+	}
+	return steps
+}
+
+func (d *deployment) network(name string) settledNetwork {
+	for _, n := range d.networks {
+		if n.Name == name {
+			return n
+		}
+	}
+	return settledNetwork{}
+}
+
+// refuseForeign finds what stands in the way of the lab without being its own:
+// objects of wanted names, and VTEPs with the same VNI and port, which the
+// kernel allows once.
+func (d *deployment) refuseForeign(host string) {
+	facts := d.facts[host]
+	refuse := func(kind, name string, mark *hostapi.Mark) {
+		if mark == nil || mark.Lab != d.lab.Name {
+			d.problems = append(d.problems, &Problem{
+				host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)),
+				"choose another name in the inventory, or remove it by hand if nobody needs it",
+			})
+		}
+	}
+	link := func(kind, name string) {
+		if l := findLink(facts, name); l != nil {
+			refuse(kind, name, l.Mark)
+		}
+	}
+	for _, network := range d.networks {
+		link(hostapi.KindVTEP, network.VXLAN)
+		link(hostapi.KindBridge, network.Name)
+		for _, l := range facts.Links {
+			if l.VXLAN != nil && l.Name != network.VXLAN && l.VXLAN.VNI == network.VNI && l.VXLAN.Port == network.Port &&
+				(l.Mark == nil || l.Mark.Lab != d.lab.Name) {
+				d.problems = append(d.problems, &Problem{
+					host, fmt.Sprintf("vni %d on udp port %d is taken by %s, which %s", network.VNI, network.Port, l.Name, owner(l.Mark)),
+					fmt.Sprintf("give network %s another vni or port", network.Name),
+				})
+			}
+		}
+	}
+	for _, c := range d.lab.Containers {
+		if c.Host != host {
+			continue
+		}
+		if n := findNamespace(facts, c.Netns); n != nil {
+			refuse(hostapi.KindNamespace, c.Netns, n.Mark)
+		}
+		for _, leg := range c.Interfaces {
+			link(hostapi.KindVeth, leg.Link)
+		}
+	}
+}
+
+func owner(m *hostapi.Mark) string {
+	if m == nil {
+		return "was not made by vxorch"
+	}
+	return fmt.Sprintf("belongs to lab %q of %s@%s", m.Lab, m.User, m.Controller)
+}
+
+// removeStale takes away what bears the lab's mark and is no longer wanted.
+func (d *deployment) removeStale(host string) (steps []hostapi.Step, removals []Removal) {
+	wanted := map[string]bool{}
+	for _, n := range d.networks {
+		wanted[n.VXLAN], wanted[n.Name] = true, true
+	}
+	namespaces := map[string]bool{}
+	for _, c := range d.lab.Containers {
+		if c.Host != host {
+			continue
+		}
+		namespaces[c.Netns] = true
+		for _, leg := range c.Interfaces {
+			wanted[leg.Link] = true
+		}
+	}
+	steps = teardown(d.lab.Name, d.facts[host], func(kind, name string) bool {
+		if kind == hostapi.KindNamespace {
+			return !namespaces[name]
+		}
+		return !wanted[name]
+	})
+	for _, s := range steps {
+		if s.Namespace == nil {
+			continue
+		}
+		if n := findNamespace(d.facts[host], s.Namespace.Name); n != nil && n.Mark != nil {
+			removals = append(removals, Removal{Host: host, Kind: hostapi.KindNamespace, Name: n.Name, Mark: *n.Mark})
+		}
+	}
+	return steps, removals
+}
+
+func findNamespace(facts hostapi.Facts, name string) *hostapi.NamespaceFacts {
+	for i := range facts.Namespaces {
+		if facts.Namespaces[i].Name == name {
+			return &facts.Namespaces[i]
+		}
+	}
+	return nil
+}
+
+func findInner(n hostapi.NamespaceFacts, name string) *hostapi.Link {
+	for i := range n.Links {
+		if n.Links[i].Name == name {
+			return &n.Links[i]
+		}
+	}
+	return nil
+}
+
+// Request is what the plan needs to know of a host. peers are the other hosts'
+// tunnel or SSH addresses.
+func Request(lab *inventory.Lab, host string, peers []netip.Addr) hostapi.ObserveRequest {
+	req := hostapi.ObserveRequest{Lab: lab.Name, Peers: peers}
+	for _, n := range lab.Networks {
+		req.Links = append(req.Links, n.VXLAN, n.Name)
+	}
+	if device := lab.Host(host).Underlay; device != "" {
+		req.Links = append(req.Links, device)
+	}
+	for _, c := range lab.Containers {
+		if c.Host != host {
+			continue
+		}
+		req.Namespaces = append(req.Namespaces, c.Netns)
+		for _, leg := range c.Interfaces {
+			req.Links = append(req.Links, leg.Link)
+		}
+	}
+	return req
+}

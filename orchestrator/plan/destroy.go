@@ -1,0 +1,60 @@
+package plan
+
+import (
+	"slices"
+
+	"vxorch/remote/hostapi"
+)
+
+// Destroy plans the removal of everything that bears the lab's mark on the hosts
+// that facts were gathered from. It goes by the marks alone and needs no
+// inventory.
+func Destroy(lab string, facts map[string]hostapi.Facts) Plan {
+	phase := Phase{Name: PhaseTeardown, Steps: map[string][]hostapi.Step{}}
+	for host, seen := range facts {
+		phase.Steps[host] = teardown(lab, seen, func(string, string) bool { return true })
+	}
+	return Plan{Phases: []Phase{phase}}
+}
+
+// teardown removes, in the reverse order of creation, what bears the lab's mark
+// and is doomed. A veth goes before its namespace: the kernel would take it away
+// with the namespace, but at a time of its own.
+func teardown(lab string, facts hostapi.Facts, doomed func(kind, name string) bool) []hostapi.Step {
+	var veths, namespaces, bridges, vteps []hostapi.Step
+	for _, l := range facts.Links {
+		if l.Mark == nil || l.Mark.Lab != lab {
+			continue
+		}
+		switch l.Kind {
+		case "vxlan":
+			if doomed(hostapi.KindVTEP, l.Name) {
+				vteps = append(vteps, hostapi.Step{Op: hostapi.Remove, VTEP: &hostapi.VTEP{Name: l.Name, For: l.Mark.For}})
+			}
+		case "bridge":
+			if doomed(hostapi.KindBridge, l.Name) {
+				bridges = append(bridges, hostapi.Step{Op: hostapi.Remove, Bridge: &hostapi.Bridge{Name: l.Name, For: l.Mark.For}})
+			}
+		default:
+			if doomed(hostapi.KindVeth, l.Name) {
+				veths = append(veths, hostapi.Step{Op: hostapi.Remove, Veth: &hostapi.Veth{Name: l.Name, For: l.Mark.For}})
+			}
+		}
+	}
+	for _, n := range facts.Namespaces {
+		if n.Mark != nil && n.Mark.Lab == lab && doomed(hostapi.KindNamespace, n.Name) {
+			namespaces = append(namespaces, hostapi.Step{Op: hostapi.Remove, Namespace: &hostapi.Namespace{Name: n.Name, For: n.Mark.For}})
+		}
+	}
+	return slices.Concat(veths, namespaces, bridges, vteps)
+}
+
+// Remains lists what still bears the lab's mark or intent, for people.
+func Remains(lab string, facts hostapi.Facts) []string {
+	var remains []string
+	for _, s := range teardown(lab, facts, func(string, string) bool { return true }) {
+		kind, name := s.Object()
+		remains = append(remains, kind+" "+name)
+	}
+	return append(remains, facts.Leftovers...)
+}

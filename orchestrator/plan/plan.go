@@ -1,0 +1,70 @@
+// Package plan decides what has to be done: from a lab and the facts of its
+// hosts it makes phases of steps and probes. It is pure, and what it gives is
+// what runs: printing a plan and applying it cannot differ.
+package plan
+
+import (
+	"vxorch/orchestrator/verify"
+	"vxorch/remote/hostapi"
+)
+
+// Plan is an ordered list of phases.
+type Plan struct {
+	Phases []Phase
+	// Removals are the workloads that deploy takes away because the inventory no
+	// longer has them. They are among the steps.
+	Removals []Removal
+	// Networks is how the hosts settled what the inventory left to them.
+	Networks []Network
+	// Notes say what was left out and why, for people.
+	Notes []string
+}
+
+// Phase is a batch of steps a host, in parallel, then the probes once every
+// host has done its steps. Without probes no host waits for another.
+type Phase struct {
+	Name   string // report's stage
+	Proof  string // report's stage of the probes; empty without probes
+	Steps  map[string][]hostapi.Step
+	Probes []verify.Pair
+}
+
+// Removal is a workload of an earlier inventory that still stands on a host.
+type Removal struct {
+	Host string
+	Kind string
+	Name string
+	Mark hostapi.Mark
+}
+
+// Network is what a network came to on the hosts at hand.
+type Network struct {
+	Name  string
+	MTU   int    // bytes
+	Group string // multicast group; empty in other flood modes
+}
+
+// Changes counts the steps of all phases that leave something changed: a proof's
+// temporary addresses come and go and do not count.
+func (p Plan) Changes() int {
+	n := 0
+	for _, phase := range p.Phases {
+		for _, steps := range phase.Steps {
+			for _, step := range steps {
+				if step.Address == nil {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// Problem is why no plan can be made. Nothing has been changed on any host.
+type Problem struct {
+	Host    string
+	Message string
+	Hint    string
+}
+
+func (p *Problem) Error() string { return p.Host + ": " + p.Message }

@@ -1,0 +1,143 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"vxorch/remote/hostapi"
+)
+
+// signs stand before a step, as diff-minded people read them.
+var signs = map[hostapi.Op]string{
+	hostapi.Create: "+", hostapi.Update: "~", hostapi.Rebuild: "±", hostapi.Remove: "-",
+}
+
+// WriteText prints the plan for people: the steps by phase and host, in the
+// order in which they run.
+func (p Plan) WriteText(w io.Writer) error {
+	var b strings.Builder
+	for _, phase := range p.Phases {
+		hosts := phase.busyHosts()
+		if len(hosts) == 0 && len(phase.Probes) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "%s\n", phase.Name)
+		for _, host := range hosts {
+			fmt.Fprintf(&b, "  %s\n", host)
+			for _, step := range phase.Steps[host] {
+				fmt.Fprintf(&b, "    %s %s\n", signs[step.Op], describe(step))
+			}
+		}
+		if n := len(phase.Probes); n > 0 {
+			fmt.Fprintf(&b, "  then %s: %d %s\n", phase.Proof, n, plural(n, "ping", "pings"))
+		}
+	}
+	for _, note := range p.Notes {
+		fmt.Fprintf(&b, "%s\n", note)
+	}
+	if n := p.Changes(); n == 0 {
+		b.WriteString("nothing to change\n")
+	} else {
+		fmt.Fprintf(&b, "%d %s to change\n", n, plural(n, "thing", "things"))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteJSON prints the plan for programs.
+func (p Plan) WriteJSON(w io.Writer) error {
+	type hostSteps struct {
+		Name  string         `json:"name"`
+		Steps []hostapi.Step `json:"steps"`
+	}
+	type phase struct {
+		Name   string      `json:"name"`
+		Hosts  []hostSteps `json:"hosts"`
+		Probes int         `json:"probes"`
+	}
+	out := struct {
+		Version int      `json:"version"`
+		Changes int      `json:"changes"`
+		Phases  []phase  `json:"phases"`
+		Notes   []string `json:"notes"`
+	}{Version: 1, Changes: p.Changes(), Phases: []phase{}, Notes: append([]string{}, p.Notes...)}
+	for _, ph := range p.Phases {
+		row := phase{Name: ph.Name, Hosts: []hostSteps{}, Probes: len(ph.Probes)}
+		for _, host := range ph.busyHosts() {
+			row.Hosts = append(row.Hosts, hostSteps{host, ph.Steps[host]})
+		}
+		out.Phases = append(out.Phases, row)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
+
+// busyHosts lists the hosts that have steps, sorted.
+func (p Phase) busyHosts() []string {
+	var hosts []string
+	for host, steps := range p.Steps {
+		if len(steps) > 0 {
+			hosts = append(hosts, host)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts
+}
+
+// describe is one step as a line.
+func describe(s hostapi.Step) string {
+	kind, name := s.Object()
+	line := kind + " " + name
+	if s.Address != nil {
+		line = fmt.Sprintf("%s %s on %s", kind, s.Address.Prefix, name)
+		if s.Op == hostapi.Create {
+			line += fmt.Sprintf(" for at most %s", s.Address.Lifetime)
+		}
+		return line
+	}
+	var details []string
+	switch s.Op {
+	case hostapi.Create:
+		details = wanted(s)
+	case hostapi.Update, hostapi.Rebuild:
+		for _, c := range s.Changes {
+			details = append(details, fmt.Sprintf("%s %s → %s", c.Property, c.From, c.To))
+		}
+	}
+	if len(details) > 0 {
+		line += ": " + strings.Join(details, ", ")
+	}
+	return line
+}
+
+// wanted is what matters of an object to create.
+func wanted(s hostapi.Step) []string {
+	switch {
+	case s.VTEP != nil:
+		return []string{
+			fmt.Sprintf("vni %d", s.VTEP.VNI), fmt.Sprintf("udp port %d", s.VTEP.Port),
+			fmt.Sprintf("group %s", s.VTEP.Group), fmt.Sprintf("local %s dev %s", s.VTEP.Local, s.VTEP.Device),
+			fmt.Sprintf("mtu %d", s.VTEP.MTU),
+		}
+	case s.Bridge != nil:
+		return []string{fmt.Sprintf("mtu %d", s.Bridge.MTU)}
+	case s.Veth != nil:
+		details := []string{"port of " + s.Veth.Bridge, fmt.Sprintf("%s in %s", s.Veth.Inner, s.Veth.Netns)}
+		for _, a := range s.Veth.Addresses {
+			details = append(details, a.String())
+		}
+		return append(details, fmt.Sprintf("mtu %d", s.Veth.MTU))
+	}
+	return nil
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
