@@ -1,0 +1,297 @@
+// Package run executes phases on hosts: all hosts in parallel, each host's
+// phases in order, a wait for the others only where a proof needs them. What has
+// to be done was decided before; it decides nothing but when to stop.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/report"
+	"vxorch/orchestrator/verify"
+	"vxorch/remote/hostapi"
+)
+
+// Event is one host's stage that began or ended, for showing progress.
+type Event struct {
+	Host  string
+	Stage string
+	Done  bool
+	// Of an event that is Done:
+	Result  string // report.OK, report.Changed or report.Failed
+	Changed int
+	Seconds float64
+	Err     error
+}
+
+// Run is one run of a verb over its hosts. Hosts that fail drop out; the others
+// go on. Its methods are safe for concurrent use.
+type Run struct {
+	started time.Time
+	now     func() time.Time
+	events  func(Event)
+	limit   *semaphore.Weighted
+
+	mu    sync.Mutex
+	hosts map[string]*report.Host
+	errs  map[string]*HostError
+	rows  []report.Probe
+}
+
+// HostError is what took a host out of a run.
+type HostError struct {
+	Host  string
+	Stage string
+	Err   error
+}
+
+func (e *HostError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Host, e.Stage, e.Err) }
+func (e *HostError) Unwrap() error { return e.Err }
+
+// New starts a run over the hosts of addresses, by name. At most parallel hosts
+// are worked on at once. events may be nil; it is called from many goroutines,
+// one call at a time.
+func New(addresses map[string]string, parallel int, now func() time.Time, events func(Event)) *Run {
+	r := &Run{
+		started: now(), now: now, events: events, limit: semaphore.NewWeighted(int64(parallel)),
+		hosts: map[string]*report.Host{}, errs: map[string]*HostError{},
+	}
+	for name, address := range addresses {
+		r.hosts[name] = &report.Host{Name: name, Address: address, Result: report.OK, Stages: []report.Stage{}}
+	}
+	return r
+}
+
+// Stage runs f as a stage of a host, records how it went and gives its error.
+// f returns how many objects it changed. A host that has failed runs nothing.
+func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Context) (int, error)) error {
+	if err := r.Err(host); err != nil {
+		return err
+	}
+	if err := r.limit.Acquire(ctx, 1); err != nil {
+		return r.fail(host, stage, err)
+	}
+	defer r.limit.Release(1)
+	r.emit(Event{Host: host, Stage: stage})
+	began := r.now()
+	changed, err := f(ctx)
+	seconds := r.now().Sub(began).Seconds()
+
+	row := report.Stage{Name: stage, Result: report.OK, Started: began.Sub(r.started).Seconds(), Seconds: seconds, Changed: changed}
+	switch {
+	case err != nil:
+		row.Result, row.Error = report.Failed, err.Error()
+	case changed > 0:
+		row.Result = report.Changed
+	}
+	r.mu.Lock()
+	h := r.hosts[host]
+	h.Changed += changed
+	h.Stages = append(h.Stages, row)
+	r.mu.Unlock()
+	if err != nil {
+		err = r.fail(host, stage, err)
+	}
+	r.emit(Event{Host: host, Stage: stage, Done: true, Result: row.Result, Changed: changed, Seconds: seconds, Err: err})
+	return err
+}
+
+// Apply runs the phases on hosts. batch says for whom the steps are; its steps
+// are ignored.
+func (r *Run) Apply(ctx context.Context, phases []plan.Phase, hosts map[string]hostapi.Host, batch hostapi.Batch) {
+	for len(phases) > 0 {
+		// Up to and with the next phase that has probes nobody waits for anybody.
+		until := slices.IndexFunc(phases, func(p plan.Phase) bool { return len(p.Probes) > 0 })
+		stretch := phases
+		if until >= 0 {
+			stretch = phases[:until+1]
+		}
+		each(hosts, func(name string, host hostapi.Host) {
+			for _, phase := range stretch {
+				if r.steps(ctx, phase, name, host, batch) != nil {
+					return
+				}
+			}
+		})
+		if until >= 0 {
+			r.Prove(ctx, phases[until].Proof, phases[until].Probes, hosts)
+		}
+		phases = phases[len(stretch):]
+	}
+}
+
+func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hostapi.Host, batch hostapi.Batch) error {
+	batch.Steps = phase.Steps[name]
+	if len(batch.Steps) == 0 {
+		return r.Err(name)
+	}
+	return r.Stage(ctx, name, phase.Name, func(ctx context.Context) (int, error) {
+		result, err := host.Apply(ctx, batch)
+		changed := 0
+		for i, s := range result.Steps {
+			// A proof's addresses come and go: they are no change to the host.
+			if s.Changed && batch.Steps[i].Address == nil {
+				changed++
+			}
+		}
+		return changed, err
+	})
+}
+
+// Prove sends the probes, all of a host at once, and records a row for each.
+// Those from or to a host that has failed are skipped.
+func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, hosts map[string]hostapi.Host) {
+	var rows []report.Probe
+	byHost := map[string][]verify.Pair{}
+	for _, p := range pairs {
+		if why := r.absent(p, hosts); why != "" {
+			rows = append(rows, p.Skip(why))
+			continue
+		}
+		byHost[p.FromHost] = append(byHost[p.FromHost], p)
+	}
+	r.addRows(rows)
+	each(hosts, func(name string, host hostapi.Host) {
+		pairs := byHost[name]
+		if len(pairs) == 0 {
+			return
+		}
+		probes := make([]hostapi.Probe, len(pairs))
+		for i, p := range pairs {
+			probes[i] = p.Probe()
+		}
+		var results []hostapi.ProbeResult
+		err := r.Stage(ctx, name, stage, func(ctx context.Context) (changed int, err error) {
+			results, err = host.Probe(ctx, probes)
+			return 0, err
+		})
+		rows := make([]report.Probe, len(pairs))
+		for i, p := range pairs {
+			if err != nil {
+				rows[i] = p.Skip(name + " failed")
+			} else {
+				rows[i] = p.Judge(results[i])
+			}
+		}
+		r.addRows(rows)
+	})
+}
+
+func (r *Run) absent(p verify.Pair, hosts map[string]hostapi.Host) string {
+	for _, name := range []string{p.FromHost, p.ToHost} {
+		if hosts[name] == nil || r.Err(name) != nil {
+			return name + " failed"
+		}
+	}
+	return ""
+}
+
+func (r *Run) addRows(rows []report.Probe) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = append(r.rows, rows...)
+}
+
+// Err is what took a host out of the run; nil while it takes part.
+func (r *Run) Err(host string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.errs[host]; err != nil {
+		return err
+	}
+	return nil
+}
+
+// Errs lists what took hosts out, by host name.
+func (r *Run) Errs() []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, name := range sortedKeys(r.errs) {
+		errs = append(errs, r.errs[name])
+	}
+	return errs
+}
+
+// fail takes a host out of the run.
+func (r *Run) fail(host, stage string, cause error) error {
+	err := &HostError{host, stage, cause}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.hosts[host]
+	h.Result = hostResult(cause)
+	e := hostapi.AsError(cause)
+	h.Error, h.Hint = stage+": "+e.Message, e.Hint
+	r.errs[host] = err
+	return err
+}
+
+func hostResult(err error) string {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, hostapi.ErrCanceled):
+		return report.Interrupted
+	case errors.Is(err, hostapi.ErrUnreachable), errors.Is(err, hostapi.ErrAuth), errors.Is(err, hostapi.ErrHostKey):
+		return report.Unreachable
+	}
+	return report.Failed
+}
+
+func (r *Run) emit(e Event) {
+	if r.events != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.events(e)
+	}
+}
+
+// Result is the run so far as a report of verb; topology and findings are the
+// caller's.
+func (r *Run) Result(lab, verb string) *report.Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	result := &report.Result{
+		Version: 1, Lab: lab, Verb: verb, Started: r.started.UTC(), Seconds: r.now().Sub(r.started).Seconds(),
+		Result: report.Pass, Hosts: []report.Host{}, Probes: slices.Clone(r.rows), Findings: []report.Finding{},
+	}
+	for _, name := range sortedKeys(r.hosts) {
+		h := *r.hosts[name]
+		h.Stages = slices.Clone(h.Stages)
+		result.Hosts = append(result.Hosts, h)
+		result.Changed += h.Changed
+		if h.Result != report.OK {
+			result.Result = report.Fail
+		}
+	}
+	for _, p := range result.Probes {
+		if p.Result != report.Pass {
+			result.Result = report.Fail
+		}
+	}
+	result.Sort()
+	return result
+}
+
+// each calls f for every host at once and waits for all.
+func each(hosts map[string]hostapi.Host, f func(name string, host hostapi.Host)) {
+	var wg sync.WaitGroup
+	for name, host := range hosts {
+		wg.Go(func() { f(name, host) })
+	}
+	wg.Wait()
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
