@@ -1,0 +1,179 @@
+// Package orchestrator holds the verbs: each a short list of phases over the
+// hosts of a lab. How a host is reached, who asks and where progress goes are
+// handed in; printing and exit codes are left to the command.
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"vxorch/inventory"
+	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/report"
+	"vxorch/orchestrator/run"
+	"vxorch/orchestrator/verify"
+	"vxorch/remote/hostapi"
+)
+
+// Controller runs verbs on behalf of one user. All fields but Events are needed.
+type Controller struct {
+	Dial     func(context.Context, inventory.Host) (hostapi.Host, error)
+	Resolve  func(ctx context.Context, name string) (netip.Addr, error) // a host's SSH address
+	User     string                                                     // who asks; goes into marks and locks
+	Machine  string                                                     // from where; goes into marks and locks
+	Parallel int                                                        // hosts worked on at once
+	Now      func() time.Time
+	Events   func(run.Event) // progress; may be nil
+}
+
+// Outcome is what came of a verb.
+type Outcome struct {
+	Result *report.Result
+	Plan   plan.Plan
+	// Errs are the hosts' errors, the reasons why no plan could be made and what
+	// a destroy left, for people. None: everything was done, though a probe may
+	// have failed.
+	Errs []error
+}
+
+// Confirm is asked before a verb takes anything away; its error ends the verb
+// before anything is changed.
+type Confirm func(plan.Plan) error
+
+// Plan tells what Deploy would do. It changes nothing and takes no lock.
+func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
+	s := c.begin(lab)
+	defer s.close()
+	facts := s.gather(ctx, "")
+	p, problems := plan.Deploy(lab, facts)
+	return s.outcome("plan", p, problems)
+}
+
+// Deploy brings the hosts to what lab asks for, from whatever state they are in,
+// and proves it.
+func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Confirm) Outcome {
+	s := c.begin(lab)
+	defer s.close()
+	facts := s.gather(ctx, "deploy")
+	p, problems := plan.Deploy(lab, facts)
+	if s.locked() || len(problems) > 0 {
+		return s.outcome("deploy", plan.Plan{}, problems)
+	}
+	if len(p.Removals) > 0 {
+		if err := confirm(p); err != nil {
+			s.refused = err
+			return s.outcome("deploy", plan.Plan{}, nil)
+		}
+	}
+	s.run.Apply(ctx, p.Phases, s.hosts, s.batch())
+	return s.outcome("deploy", p, nil)
+}
+
+// Verify sends the proofs of a deployed lab again. It changes nothing and takes
+// no lock.
+func (c *Controller) Verify(ctx context.Context, lab *inventory.Lab) Outcome {
+	s := c.begin(lab)
+	defer s.close()
+	s.connect(ctx)
+	s.run.Prove(ctx, plan.PhaseProof, verify.Mesh(lab), s.hosts)
+	return s.outcome("verify", plan.Plan{}, nil)
+}
+
+// Destroy takes away what bears the lab's mark on its hosts and looks whether
+// anything is left. Only the lab's name and hosts matter.
+func (c *Controller) Destroy(ctx context.Context, lab *inventory.Lab, confirm Confirm) Outcome {
+	s := c.begin(lab)
+	defer s.close()
+	facts := s.gather(ctx, "destroy")
+	p := plan.Destroy(lab.Name, facts)
+	if s.locked() {
+		return s.outcome("destroy", plan.Plan{}, nil)
+	}
+	if p.Changes() > 0 {
+		if err := confirm(p); err != nil {
+			s.refused = err
+			return s.outcome("destroy", plan.Plan{}, nil)
+		}
+		s.run.Apply(ctx, p.Phases, s.hosts, s.batch())
+		s.lookForRemains(ctx)
+	}
+	return s.outcome("destroy", p, nil)
+}
+
+// lookForRemains makes a host on which something of the lab still stands a
+// failed one.
+func (s *session) lookForRemains(ctx context.Context) {
+	s.each(func(name string) {
+		host := s.host(name)
+		if host == nil || s.run.Err(name) != nil {
+			return
+		}
+		_ = s.run.Stage(ctx, name, "look", func(ctx context.Context) (int, error) { // recorded by Stage
+			facts, err := host.Observe(ctx, hostapi.ObserveRequest{Lab: s.lab.Name})
+			if err != nil {
+				return 0, err
+			}
+			if remains := plan.Remains(s.lab.Name, facts); len(remains) > 0 {
+				return 0, fmt.Errorf("still there: %s", strings.Join(remains, ", "))
+			}
+			return 0, nil
+		})
+	})
+}
+
+// outcome sums the session up.
+func (s *session) outcome(verb string, p plan.Plan, problems []*plan.Problem) Outcome {
+	result := s.run.Result(s.lab.Name, verb)
+	result.Topology = topology(s.lab, p)
+	errs := s.run.Errs()
+	for _, problem := range problems {
+		errs = append(errs, problem)
+		for i := range result.Hosts {
+			if h := &result.Hosts[i]; h.Name == problem.Host && h.Error == "" {
+				h.Result, h.Error, h.Hint = report.Failed, "plan: "+problem.Message, problem.Hint
+			}
+		}
+	}
+	if s.refused != nil {
+		errs = append(errs, s.refused)
+	}
+	if len(errs) > 0 {
+		result.Result = report.Fail
+	}
+	return Outcome{Result: result, Plan: p, Errs: errs}
+}
+
+func topology(lab *inventory.Lab, p plan.Plan) report.Topology {
+	t := report.Topology{Networks: []report.Network{}, Endpoints: []report.Endpoint{}}
+	for _, n := range lab.Networks {
+		row := report.Network{
+			Name: n.Name, VNI: n.VNI, Port: n.Port, Flood: string(n.Flood), Subnet: n.Subnet.String(), MTU: n.MTU,
+		}
+		if n.Group.IsValid() {
+			row.Group = n.Group.String()
+		}
+		if i := slices.IndexFunc(p.Networks, func(s plan.Network) bool { return s.Name == n.Name }); i >= 0 {
+			row.MTU, row.Group = p.Networks[i].MTU, p.Networks[i].Group
+		}
+		t.Networks = append(t.Networks, row)
+	}
+	for _, c := range lab.Containers {
+		for _, leg := range c.Interfaces {
+			t.Endpoints = append(t.Endpoints, report.Endpoint{
+				Name: c.Name, Kind: "container", Host: c.Host, Network: leg.Network, Address: leg.Address.String(), MAC: leg.MAC,
+			})
+		}
+	}
+	return t
+}
+
+// locked tells whether another controller holds the lab on any host: then
+// nothing is changed anywhere.
+func (s *session) locked() bool {
+	return slices.ContainsFunc(s.run.Errs(), func(err error) bool { return errors.Is(err, hostapi.ErrLocked) })
+}

@@ -1,0 +1,222 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"vxorch/inventory"
+	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/run"
+	"vxorch/remote/hostapi"
+)
+
+const (
+	// resolveTimeout bounds looking a host's name up for the others' sake; its
+	// own connection fails by itself.
+	resolveTimeout = 5 * time.Second
+	// yieldTimeout is how long the run that holds the leading host's lock waits
+	// for one that was started at the same instant to give its locks back.
+	yieldTimeout = 3 * time.Second
+	yieldPause   = 50 * time.Millisecond
+)
+
+// session is one verb at work: its connections and its record.
+type session struct {
+	c       *Controller
+	lab     *inventory.Lab
+	run     *run.Run
+	refused error // by the user, or since nobody could be asked
+
+	mu    sync.Mutex
+	hosts map[string]hostapi.Host // connected ones, by name
+}
+
+func (c *Controller) begin(lab *inventory.Lab) *session {
+	addresses := map[string]string{}
+	for _, h := range lab.Hosts {
+		addresses[h.Name] = h.Address
+	}
+	return &session{
+		c: c, lab: lab, hosts: map[string]hostapi.Host{},
+		run: run.New(addresses, c.Parallel, c.Now, c.Events),
+	}
+}
+
+// close ends the helpers, which gives the locks back. What a helper says at its
+// end cannot change what was done, so its errors are not reported.
+func (s *session) close() {
+	s.each(func(name string) {
+		if host := s.host(name); host != nil {
+			_ = host.Close()
+		}
+	})
+}
+
+// host gives a connected host, else nil.
+func (s *session) host(name string) hostapi.Host {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hosts[name]
+}
+
+// each calls f for every host of the lab at once and waits for all.
+func (s *session) each(f func(name string)) {
+	var wg sync.WaitGroup
+	for _, h := range s.lab.Hosts {
+		wg.Go(func() { f(h.Name) })
+	}
+	wg.Wait()
+}
+
+func (s *session) batch() hostapi.Batch {
+	return hostapi.Batch{Lab: s.lab.Name, User: s.c.User, Controller: s.c.Machine}
+}
+
+func (s *session) connect(ctx context.Context) {
+	s.each(func(name string) { _ = s.connectOne(ctx, name) }) // recorded by Stage
+}
+
+func (s *session) connectOne(ctx context.Context, name string) error {
+	return s.run.Stage(ctx, name, "connect", func(ctx context.Context) (int, error) {
+		host, err := s.c.Dial(ctx, s.lab.Host(name))
+		if err != nil {
+			return 0, err
+		}
+		s.mu.Lock()
+		s.hosts[name] = host
+		s.mu.Unlock()
+		return 0, nil
+	})
+}
+
+// gather connects to all hosts and reads what the plan needs, no host waiting
+// for another. With a verb it takes the lab's lock on each first. Hosts that
+// fail are missing from the answer.
+func (s *session) gather(ctx context.Context, verb string) map[string]hostapi.Facts {
+	var lock *hostapi.Holder
+	if verb != "" {
+		lock = &hostapi.Holder{User: s.c.User, Controller: s.c.Machine, Verb: verb, Since: s.c.Now().UTC()}
+	}
+	peers := s.resolvePeers(ctx)
+	leader := newElection(s.lab)
+	var mu sync.Mutex
+	gathered := map[string]hostapi.Facts{}
+	s.each(func(name string) {
+		err := s.connectOne(ctx, name)
+		if err == nil {
+			err = s.run.Stage(ctx, name, "observe", func(ctx context.Context) (int, error) {
+				req := plan.Request(s.lab, name, peers(name))
+				req.Lock = lock
+				facts, err := leader.observe(ctx, name, s.host(name), req)
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					gathered[name] = facts
+				}
+				return 0, err
+			})
+		}
+		leader.report(name, err)
+	})
+	return gathered
+}
+
+// resolvePeers starts looking up the addresses by which hosts reach each other
+// and gives a function that waits for those a host needs.
+func (s *session) resolvePeers(ctx context.Context) func(host string) []netip.Addr {
+	answers := map[string]func() netip.Addr{}
+	for _, h := range s.lab.Hosts {
+		address := h.VTEP
+		if !address.IsValid() {
+			address, _ = netip.ParseAddr(h.Address) // else it is a name
+		}
+		if address.IsValid() {
+			answers[h.Name] = func() netip.Addr { return address }
+			continue
+		}
+		done := make(chan netip.Addr, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+			defer cancel()
+			found, err := s.c.Resolve(ctx, h.Address)
+			if err != nil {
+				found = netip.Addr{} // the host itself will be reported unreachable
+			}
+			done <- found.Unmap()
+		}()
+		answers[h.Name] = sync.OnceValue(func() netip.Addr { return <-done })
+	}
+	return func(host string) []netip.Addr {
+		var peers []netip.Addr
+		for _, h := range s.lab.Hosts {
+			if a := answers[h.Name](); h.Name != host && a.IsValid() {
+				peers = append(peers, a)
+			}
+		}
+		return peers
+	}
+}
+
+// election settles which of two runs started at the same instant goes on: the
+// one that holds the lock of the leading host, the first by name. The other
+// gives its locks back, and the winner waits for that.
+type election struct {
+	leader string
+	won    chan struct{} // closed when the leading host is ours or gone
+	lost   chan struct{} // closed when another holds it
+}
+
+func newElection(lab *inventory.Lab) *election {
+	names := make([]string, len(lab.Hosts))
+	for i, h := range lab.Hosts {
+		names[i] = h.Name
+	}
+	return &election{slices.Min(names), make(chan struct{}), make(chan struct{})}
+}
+
+// report tells what came of a host; called once a host.
+func (e *election) report(name string, err error) {
+	switch {
+	case name != e.leader:
+	case errors.Is(err, hostapi.ErrLocked):
+		close(e.lost)
+	default:
+		close(e.won)
+	}
+}
+
+// observe asks the host, and asks again while another run that lost the
+// election still holds its lock.
+func (e *election) observe(ctx context.Context, name string, host hostapi.Host, req hostapi.ObserveRequest) (hostapi.Facts, error) {
+	facts, err := host.Observe(ctx, req)
+	if !errors.Is(err, hostapi.ErrLocked) || name == e.leader {
+		return facts, err
+	}
+	deadline := time.After(yieldTimeout)
+	select {
+	case <-e.won:
+	case <-e.lost:
+		return facts, err
+	case <-deadline:
+		return facts, err
+	case <-ctx.Done():
+		return facts, err
+	}
+	for {
+		select {
+		case <-time.After(yieldPause):
+		case <-deadline:
+			return facts, err
+		case <-ctx.Done():
+			return facts, err
+		}
+		facts, err = host.Observe(ctx, req)
+		if !errors.Is(err, hostapi.ErrLocked) {
+			return facts, err
+		}
+	}
+}
