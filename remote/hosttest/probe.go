@@ -1,0 +1,167 @@
+package hosttest
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"vxorch/remote/hostapi"
+)
+
+// probe answers p at once.
+func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
+	links := m.links
+	if p.Netns != "" {
+		n := m.namespaces[p.Netns]
+		if n == nil {
+			return hostapi.ProbeResult{Error: hostapi.AsError(invalid("no network namespace %q", p.Netns))}
+		}
+		links = n.links
+	}
+	tries := p.Tries
+	if tries == 0 {
+		tries = 3
+	}
+	if tries < 0 || tries > 3 || p.Bytes < 0 || !p.Target.IsValid() {
+		return hostapi.ProbeResult{Error: hostapi.AsError(invalid("no probe: %+v", p))}
+	}
+	from, source := m.route(links, p.Target)
+	if from == nil {
+		return hostapi.ProbeResult{Error: &hostapi.Error{
+			Kind: hostapi.KindInternal, Message: fmt.Sprintf("send to %v: network is unreachable", p.Target),
+		}}
+	}
+	if source != p.Target && !m.reaches(from, source, p.Target) {
+		return hostapi.ProbeResult{Sent: tries}
+	}
+	return hostapi.ProbeResult{Sent: 1, Received: 1, RTT: 100*time.Microsecond + m.latency}
+}
+
+// reaches tells whether a frame that leaves from for target finds it, and
+// whether that one's answer finds its way back to source.
+func (m *Machine) reaches(from *link, source, target netip.Addr) bool {
+	for _, station := range m.segment(from) {
+		for _, p := range station.prefixes() {
+			if p.Addr() == target && p.Contains(source) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hub is where frames meet: a bridge, a VTEP that stands alone, or an underlay
+// device. A frame does not leave by the port it came in by.
+type hub struct {
+	machine *Machine
+	at      *link
+	by      *link // VTEP it was entered by; nil: by a station
+}
+
+// segment gives the links with which from, a link of m, shares a layer 2.
+func (m *Machine) segment(from *link) []*link {
+	first := m.attachment(from)
+	if first == nil {
+		return nil
+	}
+	var stations []*link
+	seen := map[hub]bool{}
+	queue := []hub{{m, first, nil}}
+	for len(queue) > 0 {
+		h := queue[0]
+		queue = queue[1:]
+		if seen[h] {
+			continue
+		}
+		seen[h] = true
+		stations = append(stations, h.at)
+		switch {
+		case h.at.Kind == "bridge":
+			for _, port := range h.machine.links {
+				if port.Master != h.at.Name || !port.Up {
+					continue
+				}
+				if port.peer != nil && port.peer.Up {
+					stations = append(stations, port.peer)
+				}
+				if port != h.by {
+					queue = append(queue, h.machine.tunnel(port)...)
+				}
+			}
+		case h.at.VXLAN != nil:
+			if h.by == nil {
+				queue = append(queue, h.machine.tunnel(h.at)...)
+			}
+		default:
+			for _, other := range h.machine.neighbours() {
+				if l := other.links[other.underlay]; l != nil && l.Up {
+					stations = append(stations, l)
+				}
+			}
+		}
+	}
+	return stations
+}
+
+// attachment gives the link whose frames l sends and gets, nil if it is cut off.
+func (m *Machine) attachment(l *link) *link {
+	if l.peer != nil {
+		l = l.peer
+		if !l.Up || l.Master == "" {
+			return nil
+		}
+	} else if l.VXLAN != nil && l.Master != "" {
+		return nil // what comes in belongs to the bridge, an address here answers nothing
+	}
+	if l.Master != "" {
+		l = m.links[l.Master]
+	}
+	if l == nil || !l.Up {
+		return nil
+	}
+	return l
+}
+
+// tunnel gives the hubs at the far ends of v, none if v is no VTEP.
+func (m *Machine) tunnel(v *link) []hub {
+	if v.VXLAN == nil || !m.carried(v) {
+		return nil
+	}
+	var hubs []hub
+	for _, other := range m.neighbours() {
+		for _, l := range other.links {
+			if l.VXLAN == nil || !l.Up || !other.carried(l) || !sameTunnel(*l.VXLAN, *v.VXLAN) {
+				continue
+			}
+			at := l
+			if l.Master != "" {
+				at = other.links[l.Master]
+			}
+			if at.Up {
+				hubs = append(hubs, hub{other, at, l})
+			}
+		}
+	}
+	return hubs
+}
+
+func sameTunnel(a, b hostapi.VXLAN) bool {
+	return a.VNI == b.VNI && a.Port == b.Port && a.Group == b.Group && a.Group.IsValid()
+}
+
+// carried tells whether v's underlay device is there and up.
+func (m *Machine) carried(v *link) bool {
+	device := m.links[v.VXLAN.Device]
+	return device != nil && device.Up
+}
+
+// neighbours are the machines that m's packets reach.
+func (m *Machine) neighbours() []*Machine {
+	var ms []*Machine
+	for _, other := range m.fabric.machines {
+		if other != m && !m.fabric.apart[[2]*Machine{m, other}] {
+			ms = append(ms, other)
+		}
+	}
+	return ms
+}
