@@ -1,9 +1,11 @@
 package link
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"unicode"
@@ -75,8 +77,15 @@ func (b *Batch) End() error {
 // it finds, and tells whether it had to change anything. What a failed step
 // made it takes away again.
 func (b *Batch) Do(step hostapi.Step) (changed bool, err error) {
-	remove := step.Op == hostapi.Remove
 	kind, name := step.Object()
+	remove := false
+	switch step.Op {
+	case hostapi.Remove:
+		remove = true
+	case hostapi.Create, hostapi.Update, hostapi.Rebuild:
+	default:
+		return false, invalid("there is no operation %q", step.Op)
+	}
 	switch {
 	case step.Address != nil:
 		name = step.Address.Prefix.String() + " on " + name
@@ -110,6 +119,15 @@ func checkName(name string) error {
 		return invalid("%q cannot name a link: want 1 to 15 characters, none of them a space, / or :", name)
 	}
 	return nil
+}
+
+// parseMAC reads the address of one Ethernet link.
+func parseMAC(text string) (net.HardwareAddr, error) {
+	mac, err := net.ParseMAC(text)
+	if err != nil || len(mac) != 6 || mac[0]&1 != 0 || bytes.Equal(mac, make([]byte, 6)) {
+		return nil, invalid("%q is not the MAC address of a link", text)
+	}
+	return mac, nil
 }
 
 // ownership says whether d is this lab's: by its mark, or, unmarked, by an

@@ -34,9 +34,9 @@ type outer struct {
 
 // ensure makes the link, changes it in place or makes it anew.
 func (b *Batch) ensure(w outer) (changed bool, err error) {
-	mac, err := net.ParseMAC(w.mac)
-	if err != nil || len(mac) != 6 {
-		return false, invalid("%q is not a MAC address", w.mac)
+	mac, err := parseMAC(w.mac)
+	if err != nil {
+		return false, err
 	}
 	current, err := b.look(w.name)
 	if err != nil {

@@ -19,9 +19,9 @@ func (b *Batch) veth(w hostapi.Veth) (changed bool, err error) {
 	if err := checkName(w.Inner); err != nil {
 		return false, err
 	}
-	innerMAC, err := net.ParseMAC(w.InnerMAC)
-	if err != nil || len(innerMAC) != 6 {
-		return false, invalid("%q is not a MAC address", w.InnerMAC)
+	innerMAC, err := parseMAC(w.InnerMAC)
+	if err != nil {
+		return false, err
 	}
 	s, err := b.lookSpace(w.Netns)
 	if err != nil {
