@@ -112,10 +112,16 @@ func dialIn(ctx context.Context, namespace *os.File, network, address string) (c
 	return conn, err
 }
 
-// readBanner connects to an sshd and gives its first line.
-func readBanner(ctx context.Context, namespace *os.File, address string) (string, error) {
-	conn, err := dialIn(ctx, namespace, "tcp", address)
+// readBanner connects to an sshd and gives its first line. The connection must
+// stand within that time: the error wraps context.DeadlineExceeded if not.
+func readBanner(ctx context.Context, within time.Duration, namespace *os.File, address string) (string, error) {
+	dialing, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	conn, err := dialIn(dialing, namespace, "tcp", address)
 	if err != nil {
+		if dialing.Err() != nil { // the net package has a time-out of its own
+			err = dialing.Err()
+		}
 		return "", err
 	}
 	defer conn.Close()

@@ -111,9 +111,6 @@ func (s *Sandbox) boot(ctx context.Context, host HostInfo) (err error) {
 	if err := s.connect(host, namespace); err != nil {
 		return err
 	}
-	if err := s.awaitLinks(ctx, host.Name, namespace); err != nil {
-		return err
-	}
 	return s.awaitSSHD(ctx, host, ended)
 }
 
@@ -128,10 +125,17 @@ func (s *Sandbox) awaitSSHD(ctx context.Context, host HostInfo, ended <-chan str
 	}
 	defer namespace.Close()
 	address := net.JoinHostPort(host.Address.String(), strconv.Itoa(host.Port))
-	for {
-		banner, err := readBanner(ctx, namespace, address)
-		if err == nil && strings.HasPrefix(banner, "SSH-2.0-") {
+	// The kernel repeats a lost packet after a second. The first ones are lost
+	// if the links are not ready yet, so the first tries are short.
+	for try := 20 * time.Millisecond; ; try = min(2*try, time.Second) {
+		banner, err := readBanner(ctx, try, namespace, address)
+		switch {
+		case err == nil && strings.HasPrefix(banner, "SSH-2.0-"):
 			return nil
+		case errors.Is(err, context.DeadlineExceeded):
+			if err := s.forget(host); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ended:

@@ -1,13 +1,11 @@
 package sandbox
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -91,43 +89,22 @@ func (s *Sandbox) connect(host HostInfo, namespace *os.File) error {
 	)
 }
 
-// awaitLinks waits until frames pass between the controller and the host. A
-// packet that is sent before costs a second: so long the kernel waits with the
-// next attempt at a neighbour's address or at a connection.
-func (s *Sandbox) awaitLinks(ctx context.Context, host string, namespace *os.File) error {
-	outside, err := s.controllerHandle()
+// forget drops what the controller believes of a host's link address, so that
+// it asks anew at once instead of a second after it asked in vain.
+func (s *Sandbox) forget(host HostInfo) error {
+	handle, err := s.controllerHandle()
 	if err != nil {
 		return err
 	}
-	defer outside.Close()
-	inside, err := netlink.NewHandleAt(netns.NsHandle(namespace.Fd()), unix.NETLINK_ROUTE)
-	if err != nil {
-		return err
+	defer handle.Close()
+	bridge, err := handle.LinkByName(underlayBridge)
+	if err == nil {
+		err = handle.NeighDel(&netlink.Neigh{LinkIndex: bridge.Attrs().Index, IP: host.Address.AsSlice()})
 	}
-	defer inside.Close()
-	return errors.Join(
-		awaitUp(ctx, inside, s.record.Device),
-		awaitUp(ctx, outside, host),
-		awaitUp(ctx, outside, underlayBridge),
-	)
-}
-
-// awaitUp waits until a link that was set up is so.
-func awaitUp(ctx context.Context, handle *netlink.Handle, name string) error {
-	for {
-		link, err := handle.LinkByName(name)
-		if err != nil {
-			return fmt.Errorf("find %s: %w", name, err)
-		}
-		if link.Attrs().OperState == netlink.OperUp {
-			return nil
-		}
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", name, context.Cause(ctx))
-		}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("forget the link address of %s: %w", host.Name, err)
 	}
+	return nil
 }
 
 // disconnect takes a host's underlay device away. The kernel would do so too
