@@ -50,20 +50,15 @@ func (s *Stream) Close() error {
 // standard error, without control characters.
 func (s *Stream) Stderr() string { return s.session.Stderr() }
 
-// Reason says why a stream that has ended did, waiting for it to be known two
-// seconds at most. It is of hostapi.KindLost.
+// Reason says how a stream that has ended did, waiting for it to be known two
+// seconds at most: the helper's exit status or why the connection died, and what
+// the helper wrote to its standard error. It is of hostapi.KindLost.
 func (s *Stream) Reason() error {
 	select {
 	case <-s.session.Done():
-	case <-s.conn.Done():
 	case <-time.After(endGrace):
 	}
-	what := ""
-	if dead := s.conn.Err(); dead != nil {
-		what = dead.Error()
-	} else {
-		what = "the helper ended: " + ending(s.session)
-	}
+	what := ending(s.session)
 	if text := strings.TrimSpace(s.Stderr()); text != "" {
 		what += "; its stderr: " + text
 	}

@@ -21,7 +21,7 @@ type Target struct {
 	Name       string   // the inventory's name of the host, for hints
 	Address    string   // a name, an IPv4 or an IPv6 address, without brackets
 	Port       int      // 0: 22
-	User       string   // empty: the caller's login name
+	User       string   // empty: that of Options
 	Identity   []string // private key files, offered first and in this order; empty: the usual ones of ~/.ssh, where they exist
 	KnownHosts []string // files; empty: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts. Missing ones are empty
 	HostKey    string   // pinned SHA256:… fingerprint, which decides alone; empty: known_hosts decides
@@ -30,6 +30,7 @@ type Target struct {
 
 // Options is the world around a connection. The zero value works, without agent.
 type Options struct {
+	User              string        // login name for targets without one; empty: the caller's
 	AgentSocket       string        // of the ssh-agent; empty: none
 	Home              string        // what ~ stands for; empty: the caller's home directory
 	DialTimeout       time.Duration // for the TCP connection; 0: 10 s

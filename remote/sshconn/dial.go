@@ -146,6 +146,9 @@ func withDefaults(t Target, opts Options) (Target, Options, error) {
 	if t.Port == 0 {
 		t.Port = 22
 	}
+	if t.User == "" {
+		t.User = opts.User
+	}
 	if t.User == "" || opts.Home == "" {
 		caller, err := user.Current()
 		if err != nil {
