@@ -1,0 +1,342 @@
+package orchestrator_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vxorch/orchestrator"
+	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/report"
+	"vxorch/remote/hostapi"
+	"vxorch/remote/hosttest"
+)
+
+// objectsPerHost is what the four-line lab has on a host: VTEP, its joining,
+// bridge, namespace and veth, each a change.
+const objectsPerHost = 5
+
+func TestDeployBuildsAndProvesTheLab(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	lab := b.lab("try", "", "a", "b", "c")
+	o := b.deploy(lab)
+	b.passes(o, 3*objectsPerHost)
+	want := map[string]int{"vtep pass": 6, "container pass": 6}
+	if diff := cmp.Diff(want, stages(o)); diff != "" {
+		t.Errorf("probes by stage (-want +got):\n%s", diff)
+	}
+	b.notLocked("try")
+	for _, m := range b.machines {
+		for _, object := range m.Objects() {
+			if strings.HasPrefix(object, "address 192.168.100.") {
+				t.Errorf("the VTEP proof left %s", object)
+			}
+		}
+	}
+}
+
+func TestSecondDeployChangesNothingAndStillProves(t *testing.T) {
+	b := newBench(t, "a", "b")
+	lab := b.lab("try", "", "a", "b")
+	b.passes(b.deploy(lab), 2*objectsPerHost)
+	o := b.deploy(lab)
+	b.passes(o, 0)
+	if diff := cmp.Diff(map[string]int{"container pass": 2}, stages(o)); diff != "" {
+		t.Errorf("probes by stage (-want +got):\n%s", diff)
+	}
+	if len(o.Plan.Notes) != 1 || !strings.Contains(o.Plan.Notes[0], "VTEP proof") {
+		t.Errorf("notes are %q, want one that says why there is no VTEP proof", o.Plan.Notes)
+	}
+}
+
+func TestPlanIsWhatDeployDoes(t *testing.T) {
+	b := newBench(t, "a", "b")
+	lab := b.lab("try", "", "a", "b")
+	before := b.machines["a"].Objects()
+	planned := b.control.Plan(t.Context(), lab)
+	if diff := cmp.Diff(before, b.machines["a"].Objects()); diff != "" {
+		t.Errorf("plan changed the host (-before +after):\n%s", diff)
+	}
+	o := b.deploy(lab)
+	if diff := cmp.Diff(planned.Plan.Phases, o.Plan.Phases, cmp.Comparer(func(x, y netip.Addr) bool { return x == y }), cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })); diff != "" {
+		t.Errorf("deploy ran another plan (-planned +run):\n%s", diff)
+	}
+	if got := planned.Plan.Changes(); got != o.Result.Changed {
+		t.Errorf("plan forecasts %d changes, deploy made %d", got, o.Result.Changed)
+	}
+	if again := b.control.Plan(t.Context(), lab); again.Plan.Changes() != 0 {
+		t.Errorf("after deploy the plan still has %d changes", again.Plan.Changes())
+	}
+}
+
+func TestHostThatJoinsLaterGetsItsVTEPProof(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.passes(b.deploy(b.lab("try", "", "a", "b")), 2*objectsPerHost)
+	o := b.deploy(b.lab("try", "", "a", "b", "c"))
+	b.passes(o, objectsPerHost)
+	// Both ways between c and each of the others; a and b are proved already.
+	if got := stages(o)["vtep pass"]; got != 4 {
+		t.Errorf("%d VTEP proofs passed, want 4", got)
+	}
+}
+
+func TestDeployConvergesFromDrift(t *testing.T) {
+	for name, drift := range map[string]func(*hosttest.Machine){
+		"bridge down":      func(m *hosttest.Machine) { m.Edit("", "try-br0", func(l *hostapi.Link) { l.Up = false }) },
+		"bridge gone":      func(m *hosttest.Machine) { m.RemoveLink("", "try-br0") },
+		"VTEP gone":        func(m *hosttest.Machine) { m.RemoveLink("", "vx100") },
+		"VTEP out of it":   func(m *hosttest.Machine) { m.Edit("", "vx100", func(l *hostapi.Link) { l.Master = "" }) },
+		"another VNI":      func(m *hosttest.Machine) { m.Edit("", "vx100", func(l *hostapi.Link) { l.VXLAN.VNI = 7 }) },
+		"another MTU":      func(m *hosttest.Machine) { m.Edit("", "vx100", func(l *hostapi.Link) { l.MTU = 1400 }) },
+		"container's down": func(m *hosttest.Machine) { m.Edit("try-cn-a-1", "eth0", func(l *hostapi.Link) { l.Up = false }) },
+		"no address":       func(m *hosttest.Machine) { m.Edit("try-cn-a-1", "eth0", func(l *hostapi.Link) { l.Addresses = nil }) },
+		"veth gone":        func(m *hosttest.Machine) { m.RemoveLink("try-cn-a-1", "eth0") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, "a", "b")
+			lab := b.lab("try", "", "a", "b")
+			b.passes(b.deploy(lab), 2*objectsPerHost)
+			drift(b.machines["a"])
+			o := b.deploy(lab)
+			if len(o.Errs) > 0 || o.Result.Result != report.Pass || o.Result.Changed == 0 {
+				t.Fatalf("deploy after drift: result %s, %d changed, errors %v, probes %+v",
+					o.Result.Result, o.Result.Changed, o.Errs, o.Result.Probes)
+			}
+			b.passes(b.deploy(lab), 0)
+		})
+	}
+}
+
+func TestDestroyLeavesNothingAndTwiceIsFine(t *testing.T) {
+	b := newBench(t, "a", "b")
+	lab := b.lab("try", "", "a", "b")
+	b.deploy(lab)
+	o := b.control.Destroy(t.Context(), lab, yes)
+	b.passes(o, 2*4) // VTEP, bridge, namespace, veth
+	b.nothingStands()
+	b.notLocked("try")
+	asked := func(plan.Plan) error { t.Error("asked although nothing is there"); return nil }
+	b.passes(b.control.Destroy(t.Context(), lab, asked), 0)
+}
+
+func TestDestroyTakesOnlyItsOwn(t *testing.T) {
+	b := newBench(t, "a", "b")
+	first := b.lab("try", "", "a", "b")
+	second := b.lab("other", "networks: {o: {vni: 200, subnet: 10.9.0.0/24}}\ncontainers: {x: {hosts: all}}\n", "a", "b")
+	b.passes(b.deploy(second), 2*objectsPerHost)
+	before := b.machines["a"].Objects()
+	b.passes(b.deploy(first), 2*objectsPerHost)
+	b.passes(b.control.Destroy(t.Context(), first, yes), 2*4)
+	if diff := cmp.Diff(before, b.machines["a"].Objects()); diff != "" {
+		t.Errorf("the other lab changed (-before +after):\n%s", diff)
+	}
+}
+
+func TestRefusalToDestroyChangesNothing(t *testing.T) {
+	b := newBench(t, "a", "b")
+	lab := b.lab("try", "", "a", "b")
+	b.deploy(lab)
+	before := b.machines["a"].Objects()
+	no := errors.New("no")
+	o := b.control.Destroy(t.Context(), lab, func(plan.Plan) error { return no })
+	if len(o.Errs) != 1 || !errors.Is(o.Errs[0], no) {
+		t.Errorf("errors are %v, want the refusal", o.Errs)
+	}
+	if diff := cmp.Diff(before, b.machines["a"].Objects()); diff != "" {
+		t.Errorf("a refused destroy changed the host (-before +after):\n%s", diff)
+	}
+	b.notLocked("try")
+}
+
+func TestWorkloadsThatLeftTheInventoryGoAfterAQuestion(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.deploy(b.lab("try", "", "a", "b"))
+	smaller := b.lab("try", "networks: {try-br0: {}}\ncontainers: {cn-a-1: {host: a}}\n", "a", "b")
+	var asked []plan.Removal
+	o := b.control.Deploy(t.Context(), smaller, func(p plan.Plan) error { asked = p.Removals; return nil })
+	b.passes(o, 2) // veth and namespace
+	want := []plan.Removal{{
+		Host: "b", Kind: hostapi.KindNamespace, Name: "try-cn-b-1",
+		Mark: hostapi.Mark{Lab: "try", For: "cn-b-1", User: "alice", Controller: "laptop"},
+	}}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("asked about (-want +got):\n%s", diff)
+	}
+}
+
+func TestForeignObjectStopsDeployBeforeAnyChangeAnywhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		plant func(*hosttest.Machine)
+		want  string
+	}{
+		"link of a wanted name":      {func(m *hosttest.Machine) { m.PlantLink(hostapi.Link{Name: "try-br0"}) }, "bridge try-br0 exists already"},
+		"namespace of a wanted name": {func(m *hosttest.Machine) { m.PlantNamespace("try-cn-b-1") }, "namespace try-cn-b-1 exists already"},
+		"VTEP with the same VNI and port": {func(m *hosttest.Machine) {
+			m.PlantLink(hostapi.Link{Name: "flannel.1", Kind: "vxlan", VXLAN: &hostapi.VXLAN{VNI: 100, Port: 4789}})
+		}, "vni 100 on udp port 4789 is taken by flannel.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, "a", "b")
+			c.plant(b.machines["b"])
+			beforeA, beforeB := b.machines["a"].Objects(), b.machines["b"].Objects()
+			o := b.deploy(b.lab("try", "", "a", "b"))
+			var problem *plan.Problem
+			if len(o.Errs) != 1 || !errors.As(o.Errs[0], &problem) || problem.Host != "b" || !strings.Contains(problem.Message, c.want) {
+				t.Fatalf("errors are %v, want one of b with %q", o.Errs, c.want)
+			}
+			if diff := cmp.Diff(beforeA, b.machines["a"].Objects()) + cmp.Diff(beforeB, b.machines["b"].Objects()); diff != "" {
+				t.Errorf("something changed (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOneUnreachableHostDoesNotStopTheOthers(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.dead["c"] = &hostapi.Error{Kind: hostapi.KindUnreachable, Message: "connection refused", Hint: "start sshd"}
+	o := b.deploy(b.lab("try", "", "a", "b", "c"))
+	if len(o.Errs) != 1 || !errors.Is(o.Errs[0], hostapi.ErrUnreachable) || !strings.HasPrefix(o.Errs[0].Error(), "c: connect: ") {
+		t.Errorf("errors are %v, want c's alone", o.Errs)
+	}
+	results := map[string]string{}
+	for _, h := range o.Result.Hosts {
+		results[h.Name] = h.Result
+	}
+	if diff := cmp.Diff(map[string]string{"a": "ok", "b": "ok", "c": "unreachable"}, results); diff != "" {
+		t.Errorf("hosts (-want +got):\n%s", diff)
+	}
+	want := map[string]int{"vtep pass": 2, "container pass": 2, "container skipped": 4}
+	if diff := cmp.Diff(want, stages(o)); diff != "" {
+		t.Errorf("probes by stage (-want +got):\n%s", diff)
+	}
+	if o.Result.Result != report.Fail {
+		t.Errorf("result is %s, want fail", o.Result.Result)
+	}
+}
+
+func TestHostThatFailsHalfWayDropsOutAndCanBeDeployedAgain(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	lab := b.lab("try", "", "a", "b", "c")
+	b.machines["c"].SetFault(func(_ context.Context, at hosttest.Moment, step *hostapi.Step) error {
+		if at == hosttest.BeforeStep && step.Bridge != nil {
+			return &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "no bridges here"}
+		}
+		return nil
+	})
+	o := b.deploy(lab)
+	if len(o.Errs) != 1 || !errors.Is(o.Errs[0], hostapi.ErrUnsupported) {
+		t.Fatalf("errors are %v, want c's alone", o.Errs)
+	}
+	want := map[string]int{"vtep pass": 6, "container pass": 2, "container skipped": 4}
+	if diff := cmp.Diff(want, stages(o)); diff != "" {
+		t.Errorf("probes by stage (-want +got):\n%s", diff)
+	}
+	b.machines["c"].SetFault(nil)
+	if o := b.deploy(lab); o.Result.Result != report.Pass {
+		t.Errorf("deploy after the fault: %s, %v", o.Result.Result, o.Errs)
+	}
+	b.control.Destroy(t.Context(), lab, yes)
+	b.nothingStands()
+}
+
+func TestProbeThatIsLostIsAResultAndNoError(t *testing.T) {
+	b := newBench(t, "a", "b")
+	lab := b.lab("try", "", "a", "b")
+	b.deploy(lab)
+	b.machines["b"].Edit("try-cn-b-1", "eth0", func(l *hostapi.Link) { l.Up = false })
+	o := b.control.Verify(t.Context(), lab)
+	if len(o.Errs) != 0 || o.Result.Result != report.Fail {
+		t.Errorf("verify gives %s and errors %v, want fail without errors", o.Result.Result, o.Errs)
+	}
+}
+
+func TestLockedLabIsLeftAloneEverywhere(t *testing.T) {
+	b := newBench(t, "a", "b")
+	lab := b.lab("try", "", "a", "b")
+	holder := b.machines["a"].Open()
+	defer func() { _ = holder.Close() }()
+	lock := &hostapi.Holder{User: "bob", Controller: "ci", Verb: "deploy"}
+	if _, err := holder.Observe(t.Context(), hostapi.ObserveRequest{Lab: "try", Lock: lock}); err != nil {
+		t.Fatal(err)
+	}
+	before := b.machines["b"].Objects()
+	o := b.deploy(lab)
+	if len(o.Errs) == 0 || !errors.Is(o.Errs[0], hostapi.ErrLocked) || !strings.Contains(o.Errs[0].Error(), "bob@ci") {
+		t.Errorf("errors are %v, want one that names bob@ci", o.Errs)
+	}
+	if diff := cmp.Diff(before, b.machines["b"].Objects()); diff != "" {
+		t.Errorf("b changed (-before +after):\n%s", diff)
+	}
+	if o := b.control.Plan(t.Context(), lab); len(o.Errs) != 0 {
+		t.Errorf("plan does not wait for the lock, but gave %v", o.Errs)
+	}
+}
+
+func TestOfTwoDeploysStartedAtOnceExactlyOneGoesOn(t *testing.T) {
+	for range 20 {
+		b := newBench(t, "a", "b", "c", "d")
+		lab := b.lab("try", "", "a", "b", "c", "d")
+		outcomes := make([]orchestrator.Outcome, 2)
+		var wg sync.WaitGroup
+		hold := make(chan struct{})
+		for i, user := range []string{"alice", "bob"} {
+			control := b.controller(user)
+			wg.Go(func() {
+				<-hold
+				outcomes[i] = control.Deploy(t.Context(), lab, yes)
+			})
+		}
+		close(hold)
+		wg.Wait()
+		passed := 0
+		for _, o := range outcomes {
+			switch {
+			case len(o.Errs) == 0 && o.Result.Result == report.Pass:
+				passed++
+			case !errors.Is(o.Errs[0], hostapi.ErrLocked):
+				t.Errorf("the loser failed with %v, want that the lab is locked", o.Errs)
+			}
+		}
+		// The second may also have started after the first was done.
+		if passed == 0 {
+			t.Fatalf("neither went on: %v and %v", outcomes[0].Errs, outcomes[1].Errs)
+		}
+	}
+}
+
+func TestInterruptedDeployCanBeDeployedAndDestroyed(t *testing.T) {
+	b := newBench(t, "a", "b")
+	lab := b.lab("try", "", "a", "b")
+	ctx, cancel := context.WithCancel(t.Context())
+	b.machines["a"].SetFault(func(_ context.Context, at hosttest.Moment, step *hostapi.Step) error {
+		if at == hosttest.BeforeStep && step.Veth != nil {
+			cancel()
+		}
+		return nil
+	})
+	o := b.control.Deploy(ctx, lab, yes)
+	if o.Result.Result != report.Fail {
+		t.Errorf("result is %s, want fail", o.Result.Result)
+	}
+	interrupted := 0
+	for _, h := range o.Result.Hosts {
+		if h.Result == report.Interrupted {
+			interrupted++
+		}
+	}
+	if interrupted == 0 {
+		t.Errorf("no host is interrupted: %+v", o.Result.Hosts)
+	}
+	b.machines["a"].SetFault(nil)
+	b.notLocked("try")
+	if o := b.deploy(lab); o.Result.Result != report.Pass {
+		t.Errorf("deploy after the interruption: %v", o.Errs)
+	}
+	b.control.Destroy(t.Context(), lab, yes)
+	b.nothingStands()
+}

@@ -1,0 +1,282 @@
+package plan_test
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vxorch/inventory"
+	"vxorch/orchestrator/plan"
+	"vxorch/remote/hostapi"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const seed = `
+lab: lu
+hosts:
+  host1: {address: 10.0.0.1}
+  host2: {address: 10.0.0.2}
+networks:
+  lu-br0:
+    vxlan: vxlan0
+    vteps: {host1: 192.168.100.1, host2: 192.168.100.2}
+containers:
+  cn1: {host: host1, address: 192.168.100.11, netns: container0}
+  cn2: {host: host2, address: 192.168.100.12, netns: container0}
+`
+
+func parse(t *testing.T, text string) *inventory.Lab {
+	t.Helper()
+	lab, err := inventory.Parse("lab.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lab
+}
+
+// bare is a host with an underlay device and nothing else, reaching peer by it.
+func bare(address, peer string) hostapi.Facts {
+	return hostapi.Facts{
+		Links:  []hostapi.Link{{Name: "eth0", Index: 2, MTU: 1500, Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix(address + "/24")}}},
+		Routes: []hostapi.Route{{Peer: netip.MustParseAddr(peer), Device: "eth0", Source: netip.MustParseAddr(address)}},
+	}
+}
+
+func bareHosts() map[string]hostapi.Facts {
+	return map[string]hostapi.Facts{"host1": bare("10.0.0.1", "10.0.0.2"), "host2": bare("10.0.0.2", "10.0.0.1")}
+}
+
+// built is what facts become when the steps of p have run.
+func built(facts map[string]hostapi.Facts, p plan.Plan) map[string]hostapi.Facts {
+	after := map[string]hostapi.Facts{}
+	for host, f := range facts {
+		links := map[string]*hostapi.Link{}
+		var order []string
+		put := func(l hostapi.Link) {
+			if links[l.Name] == nil {
+				order = append(order, l.Name)
+			}
+			l.Index = 10 + len(order)
+			links[l.Name] = &l
+		}
+		for _, phase := range p.Phases {
+			for _, s := range phase.Steps[host] {
+				mark := &hostapi.Mark{Lab: "lu", User: "alice", Controller: "laptop"}
+				switch {
+				case s.VTEP != nil:
+					v := s.VTEP
+					put(hostapi.Link{Name: v.Name, Kind: "vxlan", MAC: v.MAC, MTU: v.MTU, Up: true, Master: v.Bridge, Mark: mark, Quiet: true,
+						VXLAN: &hostapi.VXLAN{VNI: v.VNI, Port: v.Port, Group: v.Group, Local: v.Local, Device: v.Device, Learning: true}})
+				case s.Bridge != nil:
+					put(hostapi.Link{Name: s.Bridge.Name, Kind: "bridge", MAC: s.Bridge.MAC, MTU: s.Bridge.MTU, Up: true, Mark: mark, Quiet: true})
+				case s.Namespace != nil:
+					mark.For = s.Namespace.For
+					f.Namespaces = append(f.Namespaces, hostapi.NamespaceFacts{Name: s.Namespace.Name, Mark: mark, Links: []hostapi.Link{{Name: "lo", Up: true}}})
+				case s.Veth != nil:
+					v := s.Veth
+					put(hostapi.Link{Name: v.Name, Kind: "veth", MAC: v.MAC, MTU: v.MTU, Up: true, Master: v.Bridge, Mark: mark, Quiet: true, PeerIndex: 5})
+					inner := hostapi.Link{Name: v.Inner, Index: 5, Kind: "veth", MAC: v.InnerMAC, MTU: v.MTU, Up: true, Addresses: v.Addresses}
+					last := &f.Namespaces[len(f.Namespaces)-1]
+					last.Links = append(last.Links, inner)
+				}
+			}
+		}
+		for _, name := range order {
+			f.Links = append(f.Links, *links[name])
+		}
+		after[host] = f
+	}
+	return after
+}
+
+func deploy(t *testing.T, lab *inventory.Lab, facts map[string]hostapi.Facts) plan.Plan {
+	t.Helper()
+	p, problems := plan.Deploy(lab, facts)
+	if len(problems) > 0 {
+		t.Fatalf("Deploy gives problems: %v", problems)
+	}
+	return p
+}
+
+func link(f hostapi.Facts, name string) *hostapi.Link {
+	for i := range f.Links {
+		if f.Links[i].Name == name {
+			return &f.Links[i]
+		}
+	}
+	return nil
+}
+
+func TestPlansAsPrinted(t *testing.T) {
+	lab := parse(t, seed)
+	standing := func(t *testing.T) map[string]hostapi.Facts {
+		return built(bareHosts(), deploy(t, lab, bareHosts()))
+	}
+	for name, c := range map[string]func(t *testing.T) plan.Plan{
+		"fresh":     func(t *testing.T) plan.Plan { return deploy(t, lab, bareHosts()) },
+		"unchanged": func(t *testing.T) plan.Plan { return deploy(t, lab, standing(t)) },
+		"join": func(t *testing.T) plan.Plan {
+			facts := standing(t)
+			facts["host2"] = bare("10.0.0.2", "10.0.0.1")
+			return deploy(t, lab, facts)
+		},
+		"drift": func(t *testing.T) plan.Plan {
+			facts := standing(t)
+			link(facts["host1"], "vxlan0").VXLAN.VNI = 7
+			link(facts["host2"], "vxlan0").MTU = 1400
+			link(facts["host2"], "lu-br0").Up = false
+			facts["host2"].Namespaces[0].Links[1].Addresses = nil
+			return deploy(t, lab, facts)
+		},
+		"removed": func(t *testing.T) plan.Plan {
+			less := parse(t, strings.Replace(seed, "  cn2: {host: host2, address: 192.168.100.12, netns: container0}\n", "", 1))
+			return deploy(t, less, standing(t))
+		},
+		"destroy": func(t *testing.T) plan.Plan { return plan.Destroy("lu", standing(t)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got strings.Builder
+			if err := c(t).WriteText(&got); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+".txt")
+			if *update {
+				if err := os.WriteFile(file, []byte(got.String()), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got.String()); diff != "" {
+				t.Errorf("plan %s (-want +got):\n%s", name, diff)
+			}
+		})
+	}
+}
+
+func TestUnderlayIsSettled(t *testing.T) {
+	lab := func(more string) string {
+		return "lab: lu\nhosts:\n  host1: {address: 10.0.0.1" + more + "}\n  host2: {address: 10.0.0.2}\n"
+	}
+	second := hostapi.Link{Name: "eth1", Index: 3, MTU: 1400, Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24")}}
+	for name, c := range map[string]struct {
+		more string
+		edit func(*hostapi.Facts)
+		want string // part of the problem; empty: none
+		vtep hostapi.VTEP
+	}{
+		"by the route": {vtep: hostapi.VTEP{Device: "eth0", Local: netip.MustParseAddr("10.0.0.1"), MTU: 1450}},
+		"named": {
+			more: ", underlay: eth1", edit: func(f *hostapi.Facts) { f.Links = append(f.Links, second) },
+			vtep: hostapi.VTEP{Device: "eth1", Local: netip.MustParseAddr("10.1.0.1"), MTU: 1350},
+		},
+		"ambiguous": {
+			edit: func(f *hostapi.Facts) {
+				f.Routes = append(f.Routes, hostapi.Route{Peer: netip.MustParseAddr("10.0.0.3"), Device: "eth1"})
+			},
+			want: "several devices: eth0, eth1",
+		},
+		"no route":              {edit: func(f *hostapi.Facts) { f.Routes[0].Device = "" }, want: "no route to any other host"},
+		"the host itself":       {edit: func(f *hostapi.Facts) { f.Routes[0].Device = "lo" }, want: "is this host itself"},
+		"named but absent":      {more: ", underlay: eth9", want: "eth9 does not exist"},
+		"down":                  {edit: func(f *hostapi.Facts) { f.Links[0].Up = false }, want: "is down"},
+		"tunnel address absent": {more: ", vtep: 10.0.0.99", want: "10.0.0.99 is not on underlay device eth0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			facts := bareHosts()
+			f := facts["host1"]
+			if c.edit != nil {
+				c.edit(&f)
+			}
+			facts["host1"] = f
+			p, problems := plan.Deploy(parse(t, lab(c.more)), facts)
+			if c.want != "" {
+				if len(problems) != 1 || problems[0].Host != "host1" || !strings.Contains(problems[0].Message, c.want) {
+					t.Fatalf("problems are %v, want one of host1 with %q", problems, c.want)
+				}
+				return
+			}
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			got := p.Phases[0].Steps["host1"][0].VTEP
+			if got.Device != c.vtep.Device || got.Local != c.vtep.Local || got.MTU != c.vtep.MTU {
+				t.Errorf("VTEP is %+v, want device, local and mtu of %+v", got, c.vtep)
+			}
+		})
+	}
+}
+
+func TestMTUIsTheSmallestUnderlaysLessTheOverhead(t *testing.T) {
+	six := func(a, peer string) hostapi.Facts {
+		f := bare("10.0.0.1", "10.0.0.2")
+		f.Links[0].Addresses = []netip.Prefix{netip.MustParsePrefix(a + "/64")}
+		f.Routes[0] = hostapi.Route{Peer: netip.MustParseAddr(peer), Device: "eth0", Source: netip.MustParseAddr(a)}
+		return f
+	}
+	small := bareHosts()
+	small["host2"].Links[0].MTU = 1400
+	for name, c := range map[string]struct {
+		facts map[string]hostapi.Facts
+		mtu   string
+		want  int
+		group string
+		fails string
+	}{
+		"IPv4":          {facts: bareHosts(), mtu: "auto", want: 1450, group: "239.0.0.1"},
+		"one smaller":   {facts: small, mtu: "auto", want: 1350, group: "239.0.0.1"},
+		"given":         {facts: bareHosts(), mtu: "1400", want: 1400, group: "239.0.0.1"},
+		"given too big": {facts: small, mtu: "1400", fails: "leaves room for 1350"},
+		"IPv6": {
+			facts: map[string]hostapi.Facts{"host1": six("fd00::1", "fd00::2"), "host2": six("fd00::2", "fd00::1")},
+			mtu:   "auto", want: 1430, group: "ff05::1:1",
+		},
+		"families mixed": {
+			facts: map[string]hostapi.Facts{"host1": bare("10.0.0.1", "10.0.0.2"), "host2": six("fd00::2", "fd00::1")},
+			mtu:   "auto", fails: "another family",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lab := parse(t, "lab: lu\nhosts: {host1: {address: h1}, host2: {address: h2}}\nnetworks: {n: {mtu: "+c.mtu+"}}\n")
+			p, problems := plan.Deploy(lab, c.facts)
+			if c.fails != "" {
+				if len(problems) == 0 || !strings.Contains(problems[0].Message, c.fails) {
+					t.Fatalf("problems are %v, want %q", problems, c.fails)
+				}
+				return
+			}
+			want := []plan.Network{{Name: "n", MTU: c.want, Group: c.group}}
+			if diff := cmp.Diff(want, p.Networks); diff != "" {
+				t.Errorf("networks (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTemporaryAddressLeftByADeadRunIsTakenAway(t *testing.T) {
+	lab := parse(t, seed)
+	facts := built(bareHosts(), deploy(t, lab, bareHosts()))
+	left := netip.MustParsePrefix("192.168.100.1/24")
+	byHand := netip.MustParsePrefix("192.168.100.200/24")
+	link(facts["host1"], "lu-br0").Addresses = []netip.Prefix{left, byHand}
+	p := deploy(t, lab, facts)
+	var removed []netip.Prefix
+	for _, phase := range p.Phases {
+		for _, s := range phase.Steps["host1"] {
+			if s.Address != nil && s.Op == hostapi.Remove {
+				removed = append(removed, s.Address.Prefix)
+			}
+		}
+	}
+	if len(removed) != 1 || removed[0] != left {
+		t.Errorf("the plan removes %v, want %v alone", removed, left)
+	}
+}
