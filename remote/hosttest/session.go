@@ -41,6 +41,21 @@ func (m *Machine) SetFault(f Fault) {
 	m.fault = f
 }
 
+// Stall has the next step on the object of that name wait until its context has
+// ended, and then go on. It takes the place of the machine's fault.
+func (m *Machine) Stall(object string) {
+	m.SetFault(func(ctx context.Context, at Moment, step *hostapi.Step) error {
+		if at != BeforeStep {
+			return nil
+		}
+		if _, name := step.Object(); name == object {
+			m.SetFault(nil)
+			<-ctx.Done()
+		}
+		return nil
+	})
+}
+
 // Session is one helper's run on a machine. The locks it takes die with it.
 type Session struct {
 	machine *Machine

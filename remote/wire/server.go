@@ -187,7 +187,9 @@ func (s *session) close() error {
 		}
 		s.mu.Unlock()
 		s.calls.Wait()
-		s.closeErr = s.host.Close()
+		_, s.closeErr = guarded(context.Background(), methodClose, func(context.Context, none) (none, error) {
+			return none{}, s.host.Close()
+		}, none{})
 	})
 	return s.closeErr
 }
