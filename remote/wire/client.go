@@ -104,7 +104,7 @@ func (c *Client) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.P
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closed)
-		if !c.rpc.IsStopped() {
+		if !c.broken() {
 			c.closeErr = c.closeHost()
 		}
 		_ = c.stream.Close() // the host has let go, or cannot be reached
@@ -133,8 +133,8 @@ func (c *Client) closeHost() error {
 	}()
 	select {
 	case err := <-answer:
-		if c.rpc.IsStopped() {
-			return nil // the helper ended, and the lock with it
+		if c.broken() {
+			return nil // the helper ends, and the lock with it
 		}
 		return err
 	case <-time.After(grace):
@@ -231,12 +231,18 @@ func (c *Client) failure(method string, err error) error {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("%s: %v", method, err)}
-	case c.stream.failure() != nil || c.rpc.IsStopped():
+	case c.broken():
 		return c.lost()
 	case errors.As(err, &e):
 		return strange("error %d to %s: %s", e.Code, method, e.Message)
 	}
 	return strange("nonsense to %s: %v", method, err)
+}
+
+// broken tells whether the stream is of no more use: it failed, or what came over
+// it did.
+func (c *Client) broken() bool {
+	return c.stream.failure() != nil || c.rpc.IsStopped()
 }
 
 // lost is why the stream broke. It is found out once, for all calls.
