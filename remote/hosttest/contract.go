@@ -16,13 +16,13 @@ import (
 
 // Env is a machine for Contract. Nothing of a lab may stand on it.
 type Env struct {
-	Host           hostapi.Host                      // Contract closes it
-	Reopen         func(t *testing.T) hostapi.Host   // a second session on the same machine; Contract closes it
-	Underlay       string                            // device on the machine, of mtu 1500 or more, up
-	Local          netip.Addr                        // its address
-	PlantLink      func(t *testing.T, name string)   // makes a link without a mark, of any kind
-	PlantNamespace func(t *testing.T, netns string)  // makes a named namespace without a mark
-	Stall          func(t *testing.T, object string) // has the next step on that object wait until its context has ended, then go on; nil: the host cannot
+	Host     hostapi.Host                      // Contract closes it
+	Reopen   func(t *testing.T) hostapi.Host   // a second session on the same machine; Contract closes it
+	Underlay string                            // device on the machine, of mtu 1500 or more, up
+	Local    netip.Addr                        // its address
+	Plant    func(t *testing.T, name string)   // makes a link without a mark, of any kind
+	PlantNet func(t *testing.T, netns string)  // makes a named namespace without a mark
+	Stall    func(t *testing.T, object string) // has the next step on that object wait until its context has ended, then go on; nil: the host cannot
 }
 
 // Contract checks that a Host does what hostapi says. open gives a machine of
@@ -270,8 +270,8 @@ func (b *bench) foreign() {
 	vtep, bridge, veth, ns := b.vtep(), b.bridge(), b.veth(), b.namespace()
 	b.apply(hostapi.Create, b.step(bridge), b.step(ns))
 	name, netns := b.name("alien"), b.name("aliens")
-	b.PlantLink(b.T, name)
-	b.PlantNamespace(b.T, netns)
+	b.Plant(b.T, name)
+	b.PlantNet(b.T, netns)
 	ask := hostapi.ObserveRequest{Links: []string{name}, Namespaces: []string{netns}}
 	before := b.observe(ask)
 	if l := b.link(before, name); l == nil || l.Mark != nil {

@@ -28,9 +28,9 @@ func TestClientKeepsTheContract(t *testing.T) {
 		}
 		return hosttest.Env{
 			Host: open(t), Reopen: open, Underlay: m.Underlay(), Local: m.Local(),
-			PlantLink:      func(_ *testing.T, name string) { m.PlantLink(hostapi.Link{Name: name, Up: true}) },
-			PlantNamespace: func(_ *testing.T, name string) { m.PlantNamespace(name) },
-			Stall:          func(_ *testing.T, object string) { m.Stall(object) },
+			Plant:    func(_ *testing.T, name string) { m.PlantLink(hostapi.Link{Name: name, Up: true}) },
+			PlantNet: func(_ *testing.T, name string) { m.PlantNamespace(name) },
+			Stall:    func(_ *testing.T, object string) { m.Stall(object) },
 		}
 	})
 }
