@@ -77,22 +77,18 @@ func (b *Batch) End() error {
 // it finds, and tells whether it had to change anything. What a failed step
 // made it takes away again.
 func (b *Batch) Do(step hostapi.Step) (changed bool, err error) {
-	kind, name := step.Object()
-	remove := false
-	switch step.Op {
-	case hostapi.Remove:
-		remove = true
-	case hostapi.Create, hostapi.Update, hostapi.Rebuild:
-	default:
-		return false, invalid("there is no operation %q", step.Op)
+	if err := checkStep(step); err != nil {
+		return false, err
 	}
+	remove := step.Op == hostapi.Remove
+	kind, name := step.Object()
 	switch {
 	case step.Address != nil:
 		name = step.Address.Prefix.String() + " on " + name
 		changed, err = b.address(*step.Address, remove)
 	case remove && step.Namespace != nil:
 		changed, err = b.removeNamespace(name)
-	case remove && kind != "":
+	case remove:
 		changed, err = b.removeLink(name)
 	case step.VTEP != nil:
 		changed, err = b.ensure(b.vtep(*step.VTEP))
@@ -102,13 +98,30 @@ func (b *Batch) Do(step hostapi.Step) (changed bool, err error) {
 		changed, err = b.veth(*step.Veth)
 	case step.Namespace != nil:
 		changed, err = b.namespace(*step.Namespace)
-	default:
-		err = invalid("nothing to do is named")
 	}
 	if err != nil {
 		return changed, fmt.Errorf("%s %s %s: %w", step.Op, kind, name, classify(err))
 	}
 	return changed, nil
+}
+
+// checkStep refuses a step that is not one thing to do.
+func checkStep(s hostapi.Step) error {
+	switch s.Op {
+	case hostapi.Create, hostapi.Update, hostapi.Rebuild, hostapi.Remove:
+	default:
+		return invalid("there is no operation %q", s.Op)
+	}
+	objects := 0
+	for _, set := range []bool{s.VTEP != nil, s.Bridge != nil, s.Namespace != nil, s.Veth != nil, s.Address != nil} {
+		if set {
+			objects++
+		}
+	}
+	if objects != 1 {
+		return invalid("a step has one object, not %d", objects)
+	}
+	return nil
 }
 
 // checkName keeps names that the kernel would refuse, or that mean something

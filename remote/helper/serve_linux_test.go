@@ -1,0 +1,293 @@
+package helper
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vxorch/remote/hostapi"
+	"vxorch/remote/wire"
+)
+
+const token = "a-token-of-the-tests"
+
+// binary gives the path of a vxhelper, built as `scripts/build` does; each test
+// gets a copy that it may rename.
+func binary(t *testing.T) string {
+	t.Helper()
+	built, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "upload")
+	if err := os.WriteFile(path, built, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var build = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "vxhelper")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", dir+"/vxhelper", "vxorch/cmd/vxhelper")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build vxhelper: %w\n%s", err, out)
+	}
+	return os.ReadFile(dir + "/vxhelper")
+})
+
+// process is a running vxhelper.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    io.ReadCloser
+	stderr bytes.Buffer // after wait
+	once   sync.Once
+	err    error
+}
+
+func start(t *testing.T, path string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(path, append([]string{"serve", "--token", token}, args...)...)}
+	p.cmd.Stderr = &p.stderr
+	var err error
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if p.out, err = p.cmd.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.wait()
+	})
+	return p
+}
+
+func (p *process) wait() error {
+	p.once.Do(func() { p.err = p.cmd.Wait() })
+	return p.err
+}
+
+// ends waits for the process to end by itself and gives its exit code.
+func (p *process) ends(within time.Duration) int {
+	p.t.Helper()
+	killer := time.AfterFunc(within, func() { _ = p.cmd.Process.Kill() })
+	_ = p.wait()
+	if !killer.Stop() {
+		p.t.Fatalf("vxhelper still ran after %v", within)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *process) greeted() *bufio.Reader {
+	p.t.Helper()
+	r := bufio.NewReader(p.out)
+	text, _, err := hostapi.AwaitGreeting(r, token, 64<<10)
+	if err != nil || !strings.HasPrefix(text, "ready ") {
+		p.t.Fatalf("greeting %q, %v, want ready", text, err)
+	}
+	return r
+}
+
+func (p *process) client() *wire.Client {
+	p.t.Helper()
+	r := p.greeted()
+	return wire.NewClient(struct {
+		io.Reader
+		io.WriteCloser
+	}{r, p.in}, wire.ClientOptions{Heartbeat: time.Hour}) // no test lasts as long as the default lease
+}
+
+func bridge(op hostapi.Op) hostapi.Batch {
+	return hostapi.Batch{Lab: "lu", User: "tester", Controller: "here", Steps: []hostapi.Step{
+		{Op: op, Bridge: &hostapi.Bridge{Name: "br100", MTU: 1450, MAC: "02:00:00:00:00:01"}},
+	}}
+}
+
+func lockRequest(verb string) hostapi.ObserveRequest {
+	return hostapi.ObserveRequest{Lab: "lu", Lock: &hostapi.Holder{User: "tester", Controller: "here", Verb: verb}}
+}
+
+func TestHelperServesOverItsStandardStreams(t *testing.T) {
+	ctx := context.Background()
+	p := start(t, binary(t))
+	c := p.client()
+	if _, err := c.Observe(ctx, lockRequest("deploy")); err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range []hostapi.Op{hostapi.Create, hostapi.Remove} {
+		if result, err := c.Apply(ctx, bridge(op)); err != nil || len(result.Steps) != 1 || !result.Steps[0].Changed {
+			t.Errorf("%s: %+v, %v; want a change", op, result, err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if code := p.ends(5 * time.Second); code != 0 {
+		t.Errorf("exit code %d, want 0; stderr %s", code, p.stderr.String())
+	}
+	if _, err := os.Lstat("/run/vxorch"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("/run/vxorch is left behind: %v", err)
+	}
+}
+
+func TestKilledHelperHoldsNoLock(t *testing.T) {
+	ctx := context.Background()
+	path := binary(t)
+	first, second := start(t, path), start(t, path)
+	a, b := first.client(), second.client()
+	defer a.Close()
+	if _, err := a.Observe(ctx, lockRequest("deploy")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Observe(ctx, lockRequest("destroy")); !errors.Is(err, hostapi.ErrLocked) || !strings.Contains(err.Error(), "deploy") {
+		t.Errorf("second session: %v, want locked by a deploy", err)
+	}
+	if err := first.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.wait()
+	if _, err := b.Observe(ctx, lockRequest("destroy")); err != nil {
+		t.Errorf("after the holder was killed: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	second.ends(5 * time.Second)
+}
+
+func TestHelperEndsWhenItsControllerDoes(t *testing.T) {
+	path := binary(t)
+	for name, c := range map[string]struct {
+		args []string
+		end  func(p *process) error
+		code int
+	}{
+		"stdin ends":                {nil, func(p *process) error { return p.in.Close() }, 0},
+		"nothing within the lease":  {[]string{"--lease", "200ms"}, func(*process) error { return nil }, 1},
+		"terminated":                {nil, func(p *process) error { return p.cmd.Process.Signal(unix.SIGTERM) }, 1},
+		"hung up":                   {nil, func(p *process) error { return p.cmd.Process.Signal(unix.SIGHUP) }, 1},
+		"stdout and stdin are gone": {nil, func(p *process) error { return errors.Join(p.out.Close(), p.in.Close()) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, path, c.args...)
+			client := p.client()
+			if _, err := client.Observe(context.Background(), lockRequest("deploy")); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.end(p); err != nil && !errors.Is(err, fs.ErrClosed) { // the client closes, too
+				t.Fatal(err)
+			}
+			if code := p.ends(5 * time.Second); code != c.code {
+				t.Errorf("exit code %d, want %d; stderr %s", code, c.code, p.stderr.String())
+			}
+			_ = client.Close()
+			if _, err := os.Lstat("/run/vxorch"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("/run/vxorch is left behind: %v", err)
+			}
+		})
+	}
+}
+
+func TestHelperInstallsItself(t *testing.T) {
+	path := binary(t)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(content)
+	target := filepath.Join(t.TempDir(), "cache", "vxorch", "vxhelper-1")
+	p := start(t, path, "--install", target, "--sha256", hex.EncodeToString(sum[:]))
+	if err := p.client().Close(); err != nil {
+		t.Error(err)
+	}
+	if code := p.ends(5 * time.Second); code != 0 {
+		t.Errorf("exit code %d, want 0; stderr %s", code, p.stderr.String())
+	}
+	if got, err := os.ReadFile(target); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("installed helper: %v, the same: %t", err, bytes.Equal(got, content))
+	}
+	if info, err := os.Stat(filepath.Dir(target)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("cache directory: %v, %v; want mode 0700", info, err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("upload is still there: %v", err)
+	}
+}
+
+func TestDamagedHelperRemovesItself(t *testing.T) {
+	path := binary(t)
+	target := filepath.Join(t.TempDir(), "cache", "vxhelper-1")
+	p := start(t, path, "--install", target, "--sha256", strings.Repeat("0", 64))
+	out, err := io.ReadAll(p.out)
+	if code := p.ends(5 * time.Second); code != 1 || len(out) != 0 || err != nil {
+		t.Errorf("exit code %d, stdout %q, %v; want 1 and nothing", code, out, err)
+	}
+	if !strings.Contains(p.stderr.String(), "damaged") {
+		t.Errorf("stderr %q, want it to say that it is damaged", p.stderr.String())
+	}
+	for _, gone := range []string{path, target} {
+		if _, err := os.Lstat(gone); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v, want it gone", gone, err)
+		}
+	}
+}
+
+func TestHelperIsSmall(t *testing.T) {
+	const most = 5_500_000 // bytes: what a first deploy over a slow line may cost
+	content, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(content) > most {
+		t.Errorf("vxhelper has %d bytes, want at most %d", len(content), most)
+	}
+}
+
+func TestWrongUseIsExplained(t *testing.T) {
+	for name, args := range map[string][]string{
+		"nothing":               nil,
+		"unknown verb":          {"dance"},
+		"no token":              {"serve"},
+		"unknown flag":          {"serve", "--token", "x", "--fast"},
+		"argument":              {"serve", "--token", "x", "y"},
+		"install without a sum": {"serve", "--token", "x", "--install", "/nowhere"},
+		"negative lease":        {"serve", "--token", "x", "--lease", "-1s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := Main(context.Background(), args, io.NopCloser(strings.NewReader("")), nopCloser{&stdout}, &stderr)
+			if code != 2 || stdout.Len() != 0 || !strings.Contains(stderr.String(), "usage: vxhelper serve") {
+				t.Errorf("Main(%q) = %d, stdout %q, stderr %q; want 2 and the usage", args, code, stdout.String(), stderr.String())
+			}
+		})
+	}
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
