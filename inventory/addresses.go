@@ -17,9 +17,9 @@ import (
 //   - A VTEP without an address of its own in `vteps` prefers a fixed place: the
 //     first ten hosts .1 to .10, the others the last addresses of the subnet,
 //     downwards. A workload's auto never takes such a place. VTEPs come after
-//     the workloads, so one moves, downwards from the end, only where a workload
-//     was written onto its place; that renumbers nobody, for VTEPs have their
-//     addresses during a proof only.
+//     the workloads, so one leaves its place only where a workload was
+//     written onto it, for the highest address that is free; that renumbers
+//     nobody, for VTEPs have their addresses during a proof only.
 //   - A workload's auto takes the next free place from .11 upwards, then, at the
 //     end of the subnet, from .1. It does not look at what later workloads have
 //     written: who writes an address that is taken gets an error.
@@ -101,7 +101,7 @@ func subnetProblem(subnet netip.Prefix) string {
 	addr, bits := subnet.Addr(), subnet.Bits()
 	switch {
 	case addr.Is4In6():
-		return "is an IPv4 subnet in IPv6's clothes"
+		return "is IPv4-mapped: write the IPv4 subnet"
 	case addr.Is4() && bits < 8 || addr.Is6() && bits < 16:
 		return "is too large"
 	case addr.Is4() && bits > 30 || addr.Is6() && bits > 126:
@@ -114,15 +114,14 @@ func subnetProblem(subnet netip.Prefix) string {
 	return ""
 }
 
-// plainAddr reads an address that is no IPv4 one in IPv6's clothes and that
-// needs no zone.
+// plainAddr reads an address that is not an IPv4-mapped one and needs no zone.
 func (p *parser) plainAddr(n *yaml.Node, what, text string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(text)
 	switch {
 	case err != nil:
 		p.errorf(n, "%s %q is not an IP address", what, text)
 	case addr.Is4In6():
-		p.errorf(n, "%s %q is an IPv4 address in IPv6's clothes", what, text).Hint = fmt.Sprintf("write %s", addr.Unmap())
+		p.errorf(n, "%s %q is an IPv4-mapped IPv6 address", what, text).Hint = fmt.Sprintf("write %s", addr.Unmap())
 	case addr.Zone() != "":
 		p.errorf(n, "%s %q has a zone", what, text).Hint = fmt.Sprintf("write %s", addr.WithZone(""))
 	default:

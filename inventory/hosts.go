@@ -57,7 +57,7 @@ func (p *parser) readHost(e entry, defaults SSH) bool {
 	if address, found := f["address"]; found {
 		source.address = address.value
 		addresses = p.expand(address.value, "address", names.count())
-	} else {
+	} else if f != nil {
 		p.errorf(e.key, "address of %s is missing", what).Hint = "say where SSH reaches it: `address: ADDRESS`"
 	}
 	if vtep, found := f["vtep"]; found {

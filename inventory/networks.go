@@ -116,7 +116,7 @@ func (p *parser) readGroup(n *yaml.Node) netip.Addr {
 	}
 	group, ok := p.plainAddr(n, "group", text)
 	if ok && !group.IsMulticast() {
-		p.errorf(n, "group %s is not a multicast address", group).Hint = "choose one such as 239.0.0.1, or ff05::100 for an IPv6 underlay"
+		p.errorf(n, "group %s is not a multicast address", group).Hint = "choose one such as 239.0.0.1, or ff05::1:1 for an IPv6 underlay"
 	}
 	if ok && p.firstVTEP().IsValid() && p.firstVTEP().Is4() != group.Is4() {
 		p.errorf(n, "group %s is %s, but the hosts' vtep addresses are %s", group, familyOf(group), familyOf(p.firstVTEP())).Hint =
@@ -286,7 +286,8 @@ func (p *parser) completeSubnets() {
 	for _, s := range p.segments {
 		s.pool.subnet, s.pool.hosts = s.Subnet, len(p.lab.Hosts)
 		if s.Subnet.IsValid() && s.pool.size() < uint64(len(p.lab.Hosts)) {
-			p.errorf(s.node("subnet"), "subnet %s is too small: %d hosts need an address each", s.Subnet, len(p.lab.Hosts))
+			p.errorf(s.node("subnet"), "subnet %s is too small: %d hosts need an address each", s.Subnet, len(p.lab.Hosts)).Hint =
+				"give the network a larger one, as in `subnet: 10.100.0.0/16`"
 			s.pool.subnet = netip.Prefix{}
 		}
 	}
@@ -314,62 +315,4 @@ func (p *parser) hostIn(subnet netip.Prefix) (host, addr string, found bool) {
 		}
 	}
 	return "", "", false
-}
-
-// readVTEPs reads the temporary addresses that are given.
-func (p *parser) readVTEPs(s *segment) {
-	s.VTEPs = make(map[string]netip.Addr, len(p.lab.Hosts))
-	s.pool.reserved = func(host int) bool {
-		_, given := s.VTEPs[p.lab.Hosts[host].Name]
-		return !given
-	}
-	e, found := s.fields["vteps"]
-	if !found {
-		return
-	}
-	list, _ := p.entries(e.value, "vteps of "+s.what())
-	for _, vtep := range list {
-		host, known := p.knownHost(vtep.key, "host")
-		addr, ok := p.subnetAddr(vtep.value, "vtep address", s)
-		if known && ok && p.take(vtep.value, s, addr, fmt.Sprintf("the VTEP of host %q", host)) {
-			s.VTEPs[host] = addr
-		}
-	}
-}
-
-// completeVTEPs gives the other hosts their temporary addresses, after the
-// workloads have theirs.
-func (p *parser) completeVTEPs(s *segment) {
-	if !s.pool.subnet.IsValid() {
-		return
-	}
-	var displaced []string
-	for i, host := range p.lab.Hosts {
-		if _, given := s.VTEPs[host.Name]; given {
-			continue
-		}
-		addr := s.pool.place(s.pool.vtepOffset(i))
-		if _, used := s.pool.used[addr]; used {
-			displaced = append(displaced, host.Name)
-			continue
-		}
-		s.VTEPs[host.Name] = addr
-		s.pool.used[addr] = use{who: fmt.Sprintf("the VTEP of host %q", host.Name), at: s.key, auto: true}
-	}
-	offset := s.pool.size()
-	for _, host := range displaced {
-		for ; offset > 0; offset-- {
-			addr := s.pool.place(offset - 1)
-			if _, used := s.pool.used[addr]; !used {
-				s.VTEPs[host] = addr
-				s.pool.used[addr] = use{who: fmt.Sprintf("the VTEP of host %q", host), at: s.key, auto: true}
-				break
-			}
-		}
-		if offset == 0 {
-			p.errorf(s.node("subnet"), "subnet %s of %s has no address left for the VTEP of host %q", s.Subnet, s.what(), host).Hint =
-				"choose a larger subnet"
-			return
-		}
-	}
 }

@@ -139,7 +139,7 @@ hosts: # underlay: DEVICE too, where the way to the other hosts does not tell it
 	bridge := ShortName(lab, "br0")
 	group := "239.0.0.1"
 	if allIPv6(seats) {
-		group = `"ff05::100"`
+		group = `"ff05::1:1"`
 	}
 	fmt.Fprintf(&b, `networks:
   %s: # also the name of the bridge

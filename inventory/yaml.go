@@ -176,9 +176,12 @@ func (p *parser) entries(n *yaml.Node, what string) ([]entry, bool) {
 	return list, true
 }
 
-// fields reads a mapping that may have the allowed keys only.
+// fields reads a mapping that may have the allowed keys only; nil if n is none.
 func (p *parser) fields(n *yaml.Node, what string, allowed ...string) fields {
-	list, _ := p.entries(n, what)
+	list, ok := p.entries(n, what)
+	if !ok {
+		return nil
+	}
 	known := fields{}
 	for _, e := range list {
 		if name := e.key.Value; !slices.Contains(allowed, name) {

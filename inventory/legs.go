@@ -1,0 +1,165 @@
+package inventory
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"gopkg.in/yaml.v3"
+)
+
+// leg is an interface as a definition has it.
+type leg struct {
+	segment *segment
+	address *yaml.Node // nil: auto
+	mac     *yaml.Node // nil: derived
+}
+
+// readLegs reads one network and address, or a list of interfaces.
+func (p *parser) readLegs(e entry, f fields, what string) []leg {
+	list, several := f["interfaces"]
+	if !several {
+		if l, ok := p.readLeg(e.key, f, what); ok {
+			return []leg{l}
+		}
+		return nil
+	}
+	for _, key := range []string{"network", "address", "mac"} {
+		if single, found := f[key]; found {
+			p.errorf(single.key, "%s and interfaces are both given (%s)", key, p.at(list.key)).Hint = "put it into the list of interfaces"
+		}
+	}
+	if list.value.Kind != yaml.SequenceNode {
+		p.wrongType(list.value, "interfaces", "a list")
+		return nil
+	}
+	if len(list.value.Content) == 0 {
+		p.errorf(list.value, "interfaces is empty").Hint = "a container needs an interface: `interfaces: [{network: NAME}]`"
+	}
+	var legs []leg
+	seen := map[*segment]*yaml.Node{}
+	for _, item := range list.value.Content {
+		l, ok := p.readLeg(item, p.fields(item, "an interface", "network", "address", "mac"), what)
+		if !ok {
+			continue
+		}
+		if first, found := seen[l.segment]; found {
+			// One namespace with two addresses of one subnet answers on either
+			// interface, so no probe could tell them apart.
+			p.errorf(item, "%s has an interface in %s already (%s)", what, l.segment.what(), p.at(first)).Hint = "one interface a network"
+			continue
+		}
+		seen[l.segment] = item
+		legs = append(legs, l)
+	}
+	return legs
+}
+
+// readLeg reads an interface that begins at n.
+func (p *parser) readLeg(n *yaml.Node, f fields, what string) (leg, bool) {
+	var l leg
+	if e, found := f["address"]; found && !(e.value.Kind == yaml.ScalarNode && e.value.Value == "auto") {
+		l.address = e.value
+	}
+	if e, found := f["mac"]; found {
+		l.mac = e.value
+	}
+	e, found := f["network"]
+	if !found {
+		if len(p.segments) == 1 {
+			l.segment = p.segments[0]
+			return l, true
+		}
+		if len(p.segments) > 1 {
+			p.errorf(n, "%s does not say in which of the %d networks it is", what, len(p.segments)).Hint = "write `network: NAME`"
+		}
+		return leg{}, false
+	}
+	name, ok := p.str(e.value, "network")
+	if !ok {
+		return leg{}, false
+	}
+	if l.segment, ok = p.segmentOf[name]; ok {
+		return l, true
+	}
+	var known []string
+	for _, s := range p.segments {
+		known = append(known, s.Name)
+	}
+	p.errorf(e.value, "there is no network %q", name).Hint = p.suggest(name, known)
+	return leg{}, false
+}
+
+// nameLeg names the outer end, other than all links so far.
+func (p *parser) nameLeg(key *yaml.Node, workload, inner string) string {
+	for attempt := 0; ; attempt++ {
+		name := linkName(p.lab.Name, workload, inner, attempt)
+		if _, taken := p.links[name]; !taken {
+			p.links[name] = use{who: fmt.Sprintf("container %q", workload), at: key}
+			return name
+		}
+	}
+}
+
+func (p *parser) addressOf(key *yaml.Node, l leg, who string) netip.Addr {
+	s := l.segment
+	if l.address != nil {
+		addr, ok := p.subnetAddr(l.address, "address", s)
+		if ok {
+			p.take(l.address, s, addr, who)
+		}
+		return addr
+	}
+	if !s.pool.subnet.IsValid() {
+		return netip.Addr{}
+	}
+	addr, ok := s.pool.auto()
+	if !ok && !s.full {
+		s.full = true
+		p.errorf(key, "subnet %s of %s has no address left for %s", s.Subnet, s.what(), who).Hint = "choose a larger subnet"
+	}
+	if ok {
+		s.pool.used[addr] = use{who: who, at: key, auto: true}
+	}
+	return addr
+}
+
+func (p *parser) macOf(key *yaml.Node, l leg, workload string) string {
+	who := fmt.Sprintf("container %q", workload)
+	if l.mac != nil {
+		mac, ok := p.readMAC(l.mac)
+		if first, found := l.segment.macs[mac]; found && ok {
+			p.errorf(l.mac, "mac %s is already that of %s (%s)", mac, first.who, p.at(first.at)).Hint = "choose another, or leave it out"
+			return mac
+		}
+		l.segment.macs[mac] = use{who: who, at: l.mac}
+		return mac
+	}
+	for attempt := 0; ; attempt++ {
+		mac := DeriveMAC(p.lab.Name, "container", workload, l.segment.Name, strconv.Itoa(attempt))
+		if _, taken := l.segment.macs[mac]; !taken {
+			l.segment.macs[mac] = use{who: who, at: key}
+			return mac
+		}
+	}
+}
+
+func (p *parser) readMAC(n *yaml.Node) (string, bool) {
+	text, ok := p.str(n, "mac")
+	if !ok {
+		return "", false
+	}
+	mac, err := net.ParseMAC(text)
+	switch {
+	case err != nil || len(mac) != 6:
+		p.errorf(n, "mac %q is not an Ethernet address", text).Hint = "write it as in 02:00:00:00:00:01"
+	case mac[0]&1 != 0:
+		p.errorf(n, "mac %s is a multicast address", mac).Hint = "the first byte must be even, as in 02:00:00:00:00:01"
+	case mac.String() == "00:00:00:00:00:00":
+		p.errorf(n, "mac %s is no interface's", mac)
+	default:
+		return mac.String(), true
+	}
+	return "", false
+}
