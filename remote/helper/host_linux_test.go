@@ -20,7 +20,7 @@ func TestContract(t *testing.T) {
 		return hosttest.Env{
 			Host: mustNew(t), Reopen: mustNew,
 			Underlay: underlay(t), Local: netip.MustParseAddr("192.0.2.1"),
-			PlantLink: plantLink, PlantNamespace: plantNamespace,
+			Plant: plant, PlantNet: plantNet,
 		}
 	})
 }
@@ -63,7 +63,7 @@ func underlay(t testing.TB) (device string) {
 	return a.Name
 }
 
-func plantLink(t *testing.T, name string) {
+func plant(t *testing.T, name string) {
 	t.Helper()
 	a := netlink.NewLinkAttrs()
 	a.Name = name
@@ -78,7 +78,7 @@ func plantLink(t *testing.T, name string) {
 	})
 }
 
-func plantNamespace(t *testing.T, name string) {
+func plantNet(t *testing.T, name string) {
 	t.Helper()
 	if err := ns.Create(name, func() error { return nil }); err != nil {
 		t.Fatal(err)
