@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 
 	"vxorch/remote/helper/internal/probe"
 	"vxorch/remote/hostapi"
@@ -47,14 +49,24 @@ func segment(t testing.TB, n int) {
 		t.Cleanup(func() { must(t, ns.Remove(name(i))) })
 		join(t, host, bridge, i)
 	}
-	// A port forwards when the kernel has seen its carrier, which takes a moment.
+	// A port forwards when the kernel has seen its carrier, and an IPv6 address
+	// is one when it has a route, which takes a moment.
 	for i := range n {
-		await(t, func() bool {
-			outer, err := host.LinkByName(fmt.Sprintf("v%d", i))
-			must(t, err)
-			return outer.Attrs().OperState == netlink.OperUp
+		await(t, func() bool { return isUp(t, fmt.Sprintf("v%d", i)) })
+		inside(t, name(i), func() error {
+			await(t, func() bool {
+				routes, err := netlink.RouteGet(v6(i).AsSlice())
+				return isUp(t, "eth0") && err == nil && routes[0].Type == unix.RTN_LOCAL
+			})
+			return nil
 		})
 	}
+}
+
+func isUp(t testing.TB, link string) bool {
+	l, err := netlink.LinkByName(link)
+	must(t, err)
+	return l.Attrs().OperState == netlink.OperUp
 }
 
 // await waits until condition holds.
@@ -242,22 +254,19 @@ func TestALostReplyIsCountedAndHoldsNobodyUp(t *testing.T) {
 func TestALaterTryIsEnough(t *testing.T) {
 	segment(t, 2)
 	inside(t, "p1", sysctl("net/ipv4/icmp_echo_ignore_all", "1"))
-	sent := make(chan error, 1)
+	var conn net.PacketConn
+	inside(t, "p1", func() (err error) {
+		conn, err = net.ListenPacket("ip4:1", "0.0.0.0")
+		return err
+	})
+	defer conn.Close()
+	awake := make(chan error, 1)
 	go func() { // the target wakes up after the first request reached it
-		sent <- ns.Do("p1", func() error {
-			conn, err := net.ListenPacket("ip4:1", "0.0.0.0")
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			if _, _, err := conn.ReadFrom(make([]byte, 1500)); err != nil {
-				return err
-			}
-			return sysctl("net/ipv4/icmp_echo_ignore_all", "0")()
-		})
+		_, _, err := conn.ReadFrom(make([]byte, 1500))
+		awake <- cmp.Or(err, ns.Do("p1", sysctl("net/ipv4/icmp_echo_ignore_all", "0")))
 	}()
 	got := run(t, hostapi.Probe{Netns: "p0", Target: v4(1)})
-	must(t, <-sent)
+	must(t, <-awake)
 	if diff := gocmp.Diff([]hostapi.ProbeResult{{Sent: 2, Received: 1}}, got, counts); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -400,35 +409,39 @@ func sendEcho(conn *icmp.PacketConn, to net.Addr, kind ipv4.ICMPType, echo icmp.
 }
 
 func TestRepliesToOthersAreNotTaken(t *testing.T) {
-	for name, spoil := range map[string]func(*icmp.Echo) ipv4.ICMPType{
-		"another id":       func(e *icmp.Echo) ipv4.ICMPType { e.ID ^= 1; return ipv4.ICMPTypeEchoReply },
-		"another sequence": func(e *icmp.Echo) ipv4.ICMPType { e.Seq += 1; return ipv4.ICMPTypeEchoReply },
-		"another probe":    func(e *icmp.Echo) ipv4.ICMPType { e.Seq += 300; return ipv4.ICMPTypeEchoReply },
-		"another payload": func(e *icmp.Echo) ipv4.ICMPType {
-			e.Data = append([]byte{e.Data[0] ^ 1}, e.Data[1:]...)
-			return ipv4.ICMPTypeEchoReply
-		},
-		"shorter payload": func(e *icmp.Echo) ipv4.ICMPType { e.Data = e.Data[:8]; return ipv4.ICMPTypeEchoReply },
-		"longer payload": func(e *icmp.Echo) ipv4.ICMPType {
-			e.Data = append(e.Data[:len(e.Data):len(e.Data)], 0)
-			return ipv4.ICMPTypeEchoReply
-		},
-		"a request": func(e *icmp.Echo) ipv4.ICMPType { return ipv4.ICMPTypeEcho },
-	} {
-		t.Run(name, func(t *testing.T) {
-			segment(t, 2)
-			// The sender must not answer either: that would be a request to us.
-			inside(t, "p0", sysctl("net/ipv4/icmp_echo_ignore_all", "1"))
-			answer(t, "p1", func(conn *icmp.PacketConn, from net.Addr, request *icmp.Echo) error {
-				forged := *request
-				kind := spoil(&forged)
-				return sendEcho(conn, from, kind, forged)
-			})
-			got := run(t, hostapi.Probe{Netns: "p0", Target: v4(1), Tries: 1})
-			if diff := gocmp.Diff([]hostapi.ProbeResult{{Sent: 1}}, got, counts); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
+	spoilers := []struct {
+		name  string
+		spoil func(*icmp.Echo) ipv4.ICMPType
+	}{
+		{"nothing", func(*icmp.Echo) ipv4.ICMPType { return ipv4.ICMPTypeEchoReply }},
+		{"another id", func(e *icmp.Echo) ipv4.ICMPType { e.ID ^= 1; return ipv4.ICMPTypeEchoReply }},
+		{"another try", func(e *icmp.Echo) ipv4.ICMPType { e.Seq++; return ipv4.ICMPTypeEchoReply }},
+		{"another probe", func(e *icmp.Echo) ipv4.ICMPType { e.Seq -= 3; return ipv4.ICMPTypeEchoReply }},
+		{"no probe", func(e *icmp.Echo) ipv4.ICMPType { e.Seq += 300; return ipv4.ICMPTypeEchoReply }},
+		{"another payload", func(e *icmp.Echo) ipv4.ICMPType { e.Data[0] ^= 1; return ipv4.ICMPTypeEchoReply }},
+		{"a shorter payload", func(e *icmp.Echo) ipv4.ICMPType { e.Data = e.Data[:8]; return ipv4.ICMPTypeEchoReply }},
+		{"a longer payload", func(e *icmp.Echo) ipv4.ICMPType { e.Data = append(e.Data, 0); return ipv4.ICMPTypeEchoReply }},
+		{"a request", func(*icmp.Echo) ipv4.ICMPType { return ipv4.ICMPTypeEcho }},
+	}
+	segment(t, len(spoilers)+1)
+	// The sender must not answer either: that would be a reply to a request.
+	inside(t, "p0", sysctl("net/ipv4/icmp_echo_ignore_all", "1"))
+	var probes []hostapi.Probe
+	for i, s := range spoilers {
+		answer(t, name(i+1), func(conn *icmp.PacketConn, from net.Addr, request *icmp.Echo) error {
+			forged := icmp.Echo{ID: request.ID, Seq: request.Seq, Data: bytes.Clone(request.Data)}
+			kind := s.spoil(&forged)
+			return sendEcho(conn, from, kind, forged)
 		})
+		probes = append(probes, hostapi.Probe{Netns: "p0", Target: v4(i + 1), Tries: 1})
+	}
+	for i, got := range run(t, probes...) {
+		if want := (hostapi.ProbeResult{Sent: 1, Received: 0}); i > 0 && !gocmp.Equal(want, got, counts) {
+			t.Errorf("with %s spoiled: %+v, want %+v", spoilers[i].name, got, want)
+		}
+		if i == 0 && got.Received != 1 {
+			t.Errorf("with nothing spoiled: %+v, want a reply", got)
+		}
 	}
 }
 
