@@ -39,6 +39,9 @@ func (s *Sandbox) makeController() error {
 		snooping := false // there is no querier to keep memberships alive
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU = underlayBridge, s.record.MTU
+		// Given, since a bridge else takes another address with every new port,
+		// and hosts that know the last one answer into the void.
+		attrs.HardwareAddr = net.HardwareAddr{0x02, 0x76, 0x78, 0, 0, 254}
 		if err := handle.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
 			return fmt.Errorf("make the underlay: %w", err)
 		}
