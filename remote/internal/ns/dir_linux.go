@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +17,9 @@ const (
 	stateDir = "/run/vxorch"
 	// marker holds the words of what was made here. No lab's name has a dot.
 	marker = stateDir + "/netns.made"
+	// draft becomes the marker by renaming, so that a marker is whole or not
+	// there, whenever its writer dies.
+	draft = stateDir + "/.netns.made"
 
 	madeDir   = "directory"
 	madeMount = "mount"
@@ -27,14 +29,17 @@ const (
 // and if they are empty now; else it does nothing. Call it when the last
 // namespace was removed.
 func Tidy() error {
-	if _, err := os.Lstat(marker); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if _, err := os.Lstat(stateDir); errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was made
 	}
 	unlock, err := lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if err := os.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return tidyLocked()
 }
 
@@ -184,10 +189,8 @@ func remember(thing string, is bool) error {
 		}
 		return nil
 	}
-	// By renaming: a marker is whole or not there, whenever its writer dies.
-	temporary := filepath.Join(stateDir, ".netns.made")
-	if err := os.WriteFile(temporary, []byte(strings.Join(words, "\n")+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(draft, []byte(strings.Join(words, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(temporary, marker)
+	return os.Rename(draft, marker)
 }

@@ -382,11 +382,16 @@ func TestTidyLeavesTheMachineAsFound(t *testing.T) {
 			after: func() error { return errors.Join(unix.Unmount(ns.Dir, 0), os.Remove(ns.Dir)) },
 			same:  true,
 		},
+		"mounts on /run are shared, as systemd has it": {
+			before: func() error { return unix.Mount("", "/run", "", unix.MS_SHARED, "") },
+			after:  func() error { return unix.Mount("", "/run", "", unix.MS_PRIVATE, "") },
+			same:   true,
+		},
 		"another put a file there": {
 			during: func() error { return os.WriteFile(filepath.Join(ns.Dir, "other"), nil, 0o600) },
 			after:  func() error { return errors.Join(os.Remove(filepath.Join(ns.Dir, "other")), ns.Tidy()) },
 		},
-		"another looks at it": {
+		"another makes it private": {
 			during: func() error { return unix.Mount("", ns.Dir, "none", unix.MS_PRIVATE, "") },
 			same:   true,
 		},
@@ -425,6 +430,56 @@ func TestTidyLeavesTheMachineAsFound(t *testing.T) {
 				t.Errorf("/run in the end (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestWhatAMakerThatDiedPromisedIsTidied(t *testing.T) {
+	nothing := func() error { return nil }
+	directory := func() error { return os.Mkdir(ns.Dir, 0o755) }
+	mount := func() error {
+		return errors.Join(directory(), unix.Mount(ns.Dir, ns.Dir, "none", unix.MS_BIND, ""))
+	}
+	for name, c := range map[string]struct {
+		promised string
+		made     func() error
+	}{
+		"before the directory": {"directory\n", nothing},
+		"after the directory":  {"directory\n", directory},
+		"before the mount":     {"directory\nmount\n", directory},
+		"after the mount":      {"directory\nmount\n", mount},
+		"while tidying up":     {"directory\nmount\n", nothing},
+	} {
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, again %t", name, again), func(t *testing.T) {
+				if err := errors.Join(os.Mkdir("/run/vxorch", 0o700), os.WriteFile("/run/vxorch/netns.made", []byte(c.promised), 0o600), c.made()); err != nil {
+					t.Fatal(err)
+				}
+				if again {
+					create(t, "a")
+					if err := ns.Remove("a"); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := ns.Tidy(); err != nil {
+					t.Error(err)
+				}
+				if diff := cmp.Diff("", tree(t)); diff != "" {
+					t.Errorf("/run (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestWhatDyingBeforeThePromiseLeftIsTidied(t *testing.T) {
+	if err := errors.Join(os.Mkdir("/run/vxorch", 0o700), os.WriteFile("/run/vxorch/.netns.made", nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Tidy(); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff("", tree(t)); diff != "" {
+		t.Errorf("/run (-want +got):\n%s", diff)
 	}
 }
 
