@@ -1,0 +1,184 @@
+// Command vxorch builds one layer-2 lab over several Linux hosts reached by SSH,
+// proves that it works, and takes it away again.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"vxorch/inventory"
+	"vxorch/orchestrator"
+	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/report"
+	"vxorch/remote/hostapi"
+	"vxorch/remote/sandbox"
+)
+
+func main() {
+	sandbox.InitIfAsked()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	code := invoke(ctx, os.Args, streams{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// streams are the process's standard streams.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// Exit codes, as the contract gives them; the first that applies.
+const (
+	exitInterrupted = 130
+	exitUsage       = 2 // usage or inventory error
+	exitFailed      = 1 // a host or a step failed
+	exitUnwanted    = 3 // nothing failed, but something is not as wanted
+	exitDone        = 0
+)
+
+// errUnwanted ends a verb that did its work and found something not as wanted.
+var errUnwanted = errors.New("not as wanted")
+
+// usageError is a mistake on the command line.
+type usageError struct{ message, hint string }
+
+func (e *usageError) Error() string { return e.message }
+
+// exitStatus ends the process with a code that the command run for the user
+// gave.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// invoke is the whole command: what main connects to the process, and tests call.
+func invoke(ctx context.Context, args []string, s streams) int {
+	app := newApp(s)
+	err := app.RunContext(ctx, intersperse(app, args))
+	printErrors(s.err, err)
+	return exitCode(ctx, err)
+}
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(ctx context.Context, err error) int {
+	var usage *usageError
+	var file inventory.Errors
+	var status exitStatus
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &status):
+		return int(status)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &usage), errors.As(err, &file):
+		return exitUsage
+	case errors.Is(err, errUnwanted):
+		return exitUnwanted
+	}
+	return exitFailed
+}
+
+// printErrors prints every error that err joins, with its way out.
+func printErrors(w io.Writer, err error) {
+	var status exitStatus
+	if err == nil || errors.Is(err, errUnwanted) || errors.As(err, &status) {
+		return
+	}
+	for _, e := range flatten(err) {
+		fmt.Fprintf(w, "vxorch: error: %s\n", report.Clean(e.Error()))
+		if hint := hintOf(e); hint != "" {
+			fmt.Fprintf(w, "vxorch: hint: %s\n", report.Clean(hint))
+		}
+	}
+}
+
+// flatten lists the errors that err joins.
+func flatten(err error) []error {
+	var file inventory.Errors
+	if errors.As(err, &file) {
+		list := make([]error, len(file))
+		for i, e := range file {
+			list[i] = e
+		}
+		return list
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var list []error
+		for _, e := range joined.Unwrap() {
+			list = append(list, flatten(e)...)
+		}
+		return list
+	}
+	return []error{err}
+}
+
+func hintOf(err error) string {
+	var usage *usageError
+	var file *inventory.Error
+	var problem *plan.Problem
+	var host *hostapi.Error
+	switch {
+	case errors.As(err, &usage):
+		return usage.hint
+	case errors.As(err, &file):
+		return file.Hint
+	case errors.As(err, &problem):
+		return problem.Hint
+	case errors.As(err, &host):
+		return host.Hint
+	}
+	return ""
+}
+
+// conclude turns a verb's outcome into its error.
+func conclude(o orchestrator.Outcome) error {
+	switch {
+	case len(o.Errs) > 0:
+		return errors.Join(o.Errs...)
+	case o.Result.Result != report.Pass:
+		return errUnwanted
+	}
+	return nil
+}
+
+func newApp(s streams) *cli.App {
+	return &cli.App{
+		Name:            "vxorch",
+		Usage:           "one layer-2 lab over several Linux machines",
+		UsageText:       "vxorch VERB [INVENTORY] [options]",
+		Reader:          s.in,
+		Writer:          s.out,
+		ErrWriter:       s.err,
+		HideHelpCommand: true,
+		HideVersion:     true,
+		ExitErrHandler:  func(*cli.Context, error) {}, // invoke prints and decides
+		OnUsageError:    badUsage,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return &usageError{fmt.Sprintf("unknown verb %q", c.Args().First()), "vxorch --help lists the verbs"}
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{
+			initVerb(s), validateVerb(s), planVerb(s), deployVerb(s), verifyVerb(s), reportVerb(s), destroyVerb(s),
+			sandboxVerb(s), versionVerb(s),
+		},
+	}
+}
+
+func badUsage(c *cli.Context, err error, _ bool) error {
+	name := "vxorch"
+	if c.Command != nil && c.Command.Name != "" {
+		name = c.Command.HelpName
+	}
+	return &usageError{err.Error(), name + " --help lists the options"}
+}

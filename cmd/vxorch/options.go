@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"vxorch/inventory"
+	"vxorch/orchestrator"
+	"vxorch/orchestrator/run"
+	"vxorch/remote"
+	"vxorch/remote/hostapi"
+)
+
+const (
+	defaultInventory = "inventory.yaml"
+	defaultParallel  = 64
+)
+
+// Options that several verbs have. Each may also be set by VXORCH_….
+func inventoryFlag() cli.Flag {
+	return &cli.StringFlag{Name: "inventory", Aliases: []string{"i"}, Usage: "the inventory `FILE`; - is standard input", EnvVars: []string{"VXORCH_INVENTORY"}}
+}
+
+func formatFlag() cli.Flag {
+	return &cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "text", Usage: "`FORMAT` of the result: text or json", EnvVars: []string{"VXORCH_FORMAT"}}
+}
+
+func outputFlag() cli.Flag {
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the result to `FILE`", EnvVars: []string{"VXORCH_OUTPUT"}}
+}
+
+func yesFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "yes", Usage: "do not ask", EnvVars: []string{"VXORCH_YES"}}
+}
+
+// runFlags are those of verbs that reach hosts.
+func runFlags() []cli.Flag {
+	return []cli.Flag{
+		inventoryFlag(), formatFlag(), outputFlag(),
+		&cli.IntFlag{Name: "parallel", Value: defaultParallel, Usage: "work on at most `N` hosts at once", EnvVars: []string{"VXORCH_PARALLEL"}},
+		&cli.DurationFlag{Name: "timeout", Usage: "give up after `D`, for example 90s (default: never)", EnvVars: []string{"VXORCH_TIMEOUT"}},
+		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "show progress as `KIND`: auto, lines, json or none", EnvVars: []string{"VXORCH_PROGRESS"}},
+		&cli.BoolFlag{Name: "debug", Usage: "log what happens on the connections", EnvVars: []string{"VXORCH_DEBUG"}},
+	}
+}
+
+// inventoryFile is the file a verb works on.
+func inventoryFile(c *cli.Context) (string, error) {
+	args := c.Args().Slice()
+	named := c.String("inventory")
+	switch {
+	case len(args) > 1:
+		return "", &usageError{fmt.Sprintf("too many arguments: %s", strings.Join(args[1:], " ")), c.Command.HelpName + " takes one inventory"}
+	case len(args) == 1 && c.IsSet("inventory") && args[0] != named && !fromEnvironment("VXORCH_INVENTORY", named):
+		return "", &usageError{fmt.Sprintf("two inventories: %s and %s", args[0], named), "name one"}
+	case len(args) == 1:
+		return args[0], nil
+	case named != "":
+		return named, nil
+	}
+	return defaultInventory, nil
+}
+
+// fromEnvironment tells whether an option's value may come from its variable
+// rather than the command line; an argument then overrides it.
+func fromEnvironment(variable, value string) bool { return os.Getenv(variable) == value }
+
+func loadLab(c *cli.Context, s streams) (*inventory.Lab, error) {
+	file, err := inventoryFile(c)
+	if err != nil {
+		return nil, err
+	}
+	lab, err := inventory.Load(file, s.in)
+	if os.IsNotExist(err) {
+		return nil, &usageError{fmt.Sprintf("no inventory: %s does not exist", file), "vxorch init HOST… writes one"}
+	}
+	return lab, err
+}
+
+// format is the wanted result format.
+func format(c *cli.Context, allowed ...string) (string, error) {
+	f := c.String("format")
+	for _, a := range allowed {
+		if f == a {
+			return f, nil
+		}
+	}
+	return "", &usageError{fmt.Sprintf("unknown format %q", f), "one of " + strings.Join(allowed, ", ")}
+}
+
+// writeOutput calls write with where the result goes.
+func writeOutput(c *cli.Context, s streams, write func(io.Writer) error) error {
+	file := c.String("output")
+	if file == "" {
+		return write(s.out)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if err := write(f); err != nil {
+		_ = f.Close() // the first error says more
+		return err
+	}
+	return f.Close()
+}
+
+// bounded is the context of a verb under --timeout.
+func bounded(c *cli.Context) (context.Context, context.CancelFunc) {
+	if d := c.Duration("timeout"); d > 0 {
+		return context.WithTimeout(c.Context, d)
+	}
+	return context.WithCancel(c.Context)
+}
+
+// controller is the orchestrator for this user on this machine.
+func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrator.Controller, error) {
+	if c.Int("parallel") < 1 {
+		return nil, &usageError{fmt.Sprintf("--parallel %d: at least 1", c.Int("parallel")), ""}
+	}
+	who, err := user.Current()
+	if err != nil {
+		return nil, fmt.Errorf("who runs this: %w", err)
+	}
+	machine, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name of this machine: %w", err)
+	}
+	level := slog.LevelWarn
+	if c.Bool("debug") {
+		level = slog.LevelDebug
+	}
+	options := remote.Options{
+		User: who.Username, Home: who.HomeDir, AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
+		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
+	}
+	return &orchestrator.Controller{
+		Dial: func(ctx context.Context, h inventory.Host) (hostapi.Host, error) {
+			return remote.Dial(ctx, target(h), options)
+		},
+		Resolve: resolve, User: who.Username, Machine: machine,
+		Parallel: c.Int("parallel"), Now: time.Now, Events: events,
+	}, nil
+}
+
+func target(h inventory.Host) remote.Target {
+	return remote.Target{
+		Name: h.Name, Address: h.Address, Port: h.SSH.Port, User: h.SSH.User,
+		Identity: h.SSH.Identity, KnownHosts: h.SSH.KnownHosts, HostKey: h.SSH.HostKey, AcceptNew: h.SSH.AcceptNew,
+	}
+}
+
+func resolve(ctx context.Context, name string) (netip.Addr, error) {
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return addresses[0].Unmap(), nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"vxorch/remote/sandbox"
+)
+
+func sandboxVerb(s streams) *cli.Command {
+	name := &cli.StringFlag{Name: "name", Value: sandbox.DefaultName, Usage: "the sandbox's `NAME`", EnvVars: []string{"VXORCH_SANDBOX"}}
+	state := &cli.StringFlag{Name: "state", Usage: "keep sandboxes under `DIR`", EnvVars: []string{"VXORCH_SANDBOX_STATE"}, Value: sandbox.DefaultState}
+	flags := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{name, state}, more...) }
+	open := func(c *cli.Context) (*sandbox.Sandbox, error) {
+		return sandbox.Open(c.String("state"), c.String("name"))
+	}
+	// onHost is a verb about one host of the sandbox.
+	onHost := func(name, usage string, do func(*cli.Context, *sandbox.Sandbox, string) error) *cli.Command {
+		return &cli.Command{
+			Name: name, Usage: usage, ArgsUsage: "HOST", Flags: flags(), OnUsageError: badUsage,
+			Action: func(c *cli.Context) error {
+				if c.Args().Len() != 1 {
+					return &usageError{"sandbox " + name + " takes one host", "vxorch sandbox status lists them"}
+				}
+				box, err := open(c)
+				if err != nil {
+					return err
+				}
+				return do(c, box, c.Args().First())
+			},
+		}
+	}
+	return &cli.Command{
+		Name: "sandbox", Usage: "hosts on this machine for trying and testing (Linux, root)",
+		Description:  "Each host is a set of namespaces with a real sshd. They reach each other and `sandbox exec`, and nothing else.",
+		OnUsageError: badUsage,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return &usageError{fmt.Sprintf("unknown verb %q of sandbox", c.Args().First()), "vxorch sandbox --help lists them"}
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
+		Subcommands: []*cli.Command{
+			{
+				Name: "up", Usage: "start hosts and write an inventory for them", OnUsageError: badUsage,
+				Flags: flags(
+					&cli.IntFlag{Name: "hosts", Aliases: []string{"n"}, Value: 2, Usage: "start `N` hosts"},
+					&cli.IntFlag{Name: "mtu", Value: 1500, Usage: "the underlay's MTU in `BYTES`"},
+					&cli.StringFlag{Name: "device", Value: "eth0", Usage: "the underlay device's `NAME` on the hosts"},
+					&cli.BoolFlag{Name: "ipv6", Usage: "an IPv6 underlay"},
+					&cli.IntFlag{Name: "owner", Usage: "the sandbox is of no use any more when the process `PID` ends; the next one to come up removes it", EnvVars: []string{"VXORCH_SANDBOX_OWNER"}},
+				),
+				Action: func(c *cli.Context) error {
+					box, err := sandbox.Up(c.Context, sandbox.Options{
+						Name: c.String("name"), State: c.String("state"), Hosts: c.Int("hosts"),
+						MTU: c.Int("mtu"), Device: c.String("device"), IPv6: c.Bool("ipv6"), Owner: c.Int("owner"),
+					})
+					if err != nil {
+						return err
+					}
+					fmt.Fprintln(s.out, box.Inventory())
+					fmt.Fprintf(s.err, "%s up; try: vxorch sandbox exec -- vxorch deploy %s\n", count(c.Int("hosts"), "host"), box.Inventory())
+					return nil
+				},
+			},
+			{
+				Name: "down", Usage: "end the hosts and leave nothing", Flags: flags(), OnUsageError: badUsage,
+				Action: func(c *cli.Context) error {
+					box, err := open(c)
+					if err != nil {
+						return err
+					}
+					return box.Down(c.Context)
+				},
+			},
+			{
+				Name: "status", Usage: "list the hosts", OnUsageError: badUsage,
+				Flags: flags(&cli.BoolFlag{Name: "inventory", Usage: "print where the inventory is, nothing else"}),
+				Action: func(c *cli.Context) error {
+					box, err := open(c)
+					if err != nil {
+						return err
+					}
+					if c.Bool("inventory") {
+						fmt.Fprintln(s.out, box.Inventory())
+						return nil
+					}
+					status, err := box.Status()
+					if err != nil {
+						return err
+					}
+					for _, h := range status.Hosts {
+						state := "running"
+						if h.PID == 0 {
+							state = "stopped"
+						}
+						fmt.Fprintf(s.out, "%s\t%s\t%s\n", h.Name, h.Address, state)
+					}
+					return nil
+				},
+			},
+			{
+				Name: "exec", Usage: "run a command where the hosts can be reached", ArgsUsage: "-- CMD [ARG…]", OnUsageError: badUsage,
+				Description: "CMD runs on this machine, in a network namespace that reaches the hosts and has no default route. With --on HOST it runs on that host.",
+				Flags:       flags(&cli.StringFlag{Name: "on", Usage: "run on `HOST`"}),
+				Action: func(c *cli.Context) error {
+					if !c.Args().Present() {
+						return &usageError{"sandbox exec needs a command", "vxorch sandbox exec -- vxorch deploy INVENTORY"}
+					}
+					box, err := open(c)
+					if err != nil {
+						return err
+					}
+					return execIn(c, box, s)
+				},
+			},
+			onHost("stop", "end a host as a power cut does", func(c *cli.Context, box *sandbox.Sandbox, host string) error {
+				return box.Stop(c.Context, host)
+			}),
+			onHost("reboot", "start a host again; its disk stays, the rest is lost", func(c *cli.Context, box *sandbox.Sandbox, host string) error {
+				return box.Reboot(c.Context, host)
+			}),
+		},
+	}
+}
+
+func execIn(c *cli.Context, box *sandbox.Sandbox, s streams) error {
+	argv := c.Args().Slice()
+	if argv[0] == "vxorch" {
+		self, err := ownPath()
+		if err != nil {
+			return err
+		}
+		argv[0] = self
+	}
+	enter := box.Exec
+	if host := c.String("on"); host != "" {
+		enter = func(ctx context.Context, argv []string, in io.Reader, out, err io.Writer) (int, error) {
+			return box.HostExec(ctx, host, argv, in, out, err)
+		}
+	}
+	code, err := enter(c.Context, argv, s.in, s.out, s.err)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return exitStatus(code)
+	}
+	return nil
+}
+
+// ownPath is where this program was started from, whether or not that is in
+// PATH.
+func ownPath() (string, error) {
+	found, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(found)
+}

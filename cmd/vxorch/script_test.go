@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"vxorch/remote/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.InitIfAsked()
+	testscript.Main(m, map[string]func(){"vxorch": main})
+}
+
+// TestScripts runs the verbs as users do, on no host at all.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: filepath.Join("testdata", "script"), Setup: setup})
+}
+
+// TestLabScripts runs the verbs on sandbox hosts.
+func TestLabScripts(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("VXORCH_MUST_RUN") == "1" {
+			t.Fatal("sandbox hosts need root")
+		}
+		t.Skip("sandbox hosts need root")
+	}
+	// What a run that was killed left behind goes first.
+	if err := sandbox.Sweep(t.Context(), sandbox.DefaultState); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "lab"),
+		Setup: func(env *testscript.Env) error {
+			name := fmt.Sprintf("t%d-%s", os.Getpid(), strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
+			env.Setenv("VXORCH_SANDBOX", name)
+			env.Setenv("VXORCH_SANDBOX_OWNER", strconv.Itoa(os.Getpid()))
+			env.Setenv("SANDBOX", filepath.Join(sandbox.DefaultState, name))
+			env.Defer(func() { takeDown(t, name) })
+			return setup(env)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snapshot": snapshot, "expand": expand},
+	})
+}
+
+func setup(env *testscript.Env) error {
+	env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, ".state"))
+	env.Setenv("HOME", env.WorkDir)
+	return nil
+}
+
+// takeDown removes what a script that failed left behind.
+func takeDown(t *testing.T, name string) {
+	box, err := sandbox.Open(sandbox.DefaultState, name)
+	if err != nil {
+		return // it took its sandbox down itself
+	}
+	if err := box.Down(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// expand FILE replaces $SANDBOX, where the sandbox keeps its keys, and $HOST1,
+// $HOST2, …, its hosts' addresses, in a file of the script.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expand FILE")
+	}
+	box, err := sandbox.Open(sandbox.DefaultState, ts.Getenv("VXORCH_SANDBOX"))
+	ts.Check(err)
+	text := os.Expand(ts.ReadFile(args[0]), func(name string) string {
+		for i, h := range box.Hosts() {
+			if name == fmt.Sprintf("HOST%d", i+1) {
+				return h.Address.String()
+			}
+		}
+		return ts.Getenv(name)
+	})
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// snapshot HOST FILE writes what stands on a sandbox host, as its kernel and its
+// file system show it: links, addresses, routes, namespaces, mounts, files and
+// processes.
+func snapshot(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: snapshot HOST FILE")
+	}
+	box, err := sandbox.Open(sandbox.DefaultState, ts.Getenv("VXORCH_SANDBOX"))
+	ts.Check(err)
+	var out, errs strings.Builder
+	code, err := box.HostExec(context.Background(), args[0], []string{"sh", "-c", snapshotScript}, strings.NewReader(""), &out, &errs)
+	ts.Check(err)
+	if code != 0 {
+		ts.Fatalf("snapshot of %s: exit %d: %s", args[0], code, errs.String())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(fmt.Sprintln(out.String())), 0o600))
+}
+
+// The helper's cache is the one thing that may stay. Sessions' own processes and
+// the login records come and go.
+const snapshotScript = `
+while ip addr | grep -q tentative; do sleep 0.05; done
+ip -d -o link | sed 's/^[0-9]*: //'
+ip -o addr | sed 's/^[0-9]*: //; s/valid_lft.*//'
+ip route show table all
+ip -6 route show table all
+ip netns list
+cut -d' ' -f5,9- /proc/self/mountinfo | sort
+find /etc /root /run /tmp /usr/local /var /opt /home -xdev -path /root/.cache -prune -o -printf '%p %y %m %s\n' | grep -v '^/var/log\|^/root [d]\|^/proc' | sort
+for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline 2>/dev/null; echo; done | grep -v 'sh -c\|sshd: \|^$\|tr \|sort\|grep' | sort
+sysctl -a -r '^net' 2>/dev/null | grep -v 'nf_conntrack_count\|gc_stats' | sort
+`

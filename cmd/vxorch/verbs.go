@@ -1,0 +1,330 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/urfave/cli/v2"
+
+	"vxorch/inventory"
+	"vxorch/orchestrator"
+	"vxorch/orchestrator/history"
+	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/report"
+)
+
+func initVerb(s streams) *cli.Command {
+	return &cli.Command{
+		Name: "init", Usage: "write an inventory for these hosts", ArgsUsage: "HOST…",
+		Description: "HOST is a name, an address, user@address or name=address. The lab is the one of the README, spread over the hosts.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "lab", Value: "lu", Usage: "the lab's `NAME`"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: defaultInventory, Usage: "write `FILE`; - is standard output", EnvVars: []string{"VXORCH_OUTPUT"}},
+		},
+		OnUsageError: badUsage,
+		Action: func(c *cli.Context) error {
+			if !c.Args().Present() {
+				return &usageError{"init needs at least one host", "vxorch init host1.example.net host2.example.net"}
+			}
+			text, err := inventory.Template(c.String("lab"), c.Args().Slice())
+			if err != nil {
+				return &usageError{err.Error(), ""}
+			}
+			file := c.String("output")
+			if file == "-" {
+				_, err := s.out.Write(text)
+				return err
+			}
+			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if errors.Is(err, os.ErrExist) {
+				return &usageError{file + " exists already", "choose another file with -o, or - for standard output"}
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := f.Write(text); err != nil {
+				return errors.Join(err, f.Close())
+			}
+			if err := f.Close(); err != nil {
+				return err
+			}
+			fmt.Fprintf(s.err, "wrote %s; look it over, then: vxorch deploy %s\n", file, file)
+			return nil
+		},
+	}
+}
+
+func validateVerb(s streams) *cli.Command {
+	return &cli.Command{
+		Name: "validate", Usage: "check the inventory alone", ArgsUsage: "[INVENTORY]",
+		Flags: []cli.Flag{inventoryFlag()}, OnUsageError: badUsage,
+		Action: func(c *cli.Context) error {
+			lab, err := loadLab(c, s)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.out, "lab %s: %s, %s, %s\n", lab.Name,
+				count(len(lab.Hosts), "host"), count(len(lab.Networks), "network"), count(len(lab.Containers), "container"))
+			return nil
+		},
+	}
+}
+
+func planVerb(s streams) *cli.Command {
+	return &cli.Command{
+		Name: "plan", Usage: "print the steps that deploy would run", ArgsUsage: "[INVENTORY]",
+		Flags:        append(runFlags(), &cli.BoolFlag{Name: "exit-code", Usage: "exit 3 if there is work"}),
+		OnUsageError: badUsage,
+		Action:       func(c *cli.Context) error { return runPlan(c, s) },
+	}
+}
+
+func runPlan(c *cli.Context, s streams) error {
+	outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
+		return o.Plan(ctx, lab)
+	}, func(w io.Writer, o orchestrator.Outcome, format string) error {
+		if format == "json" {
+			return o.Plan.WriteJSON(w)
+		}
+		return o.Plan.WriteText(w)
+	})
+	if err != nil {
+		return err
+	}
+	if len(outcome.Errs) == 0 && c.Bool("exit-code") && outcome.Plan.Changes() > 0 {
+		return errUnwanted
+	}
+	return errors.Join(outcome.Errs...)
+}
+
+func deployVerb(s streams) *cli.Command {
+	return &cli.Command{
+		Name: "deploy", Usage: "build the lab, prove it, report", ArgsUsage: "[INVENTORY]",
+		Description:  "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has.",
+		Flags:        append(runFlags(), yesFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "print the steps, change nothing (as plan does)"}),
+		OnUsageError: badUsage,
+		Action: func(c *cli.Context) error {
+			if c.Bool("dry-run") {
+				return runPlan(c, s)
+			}
+			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
+				return o.Deploy(ctx, lab, confirmRemovals(c, s))
+			}, writeResult(s, true))
+			if err != nil {
+				return err
+			}
+			return conclude(outcome)
+		},
+	}
+}
+
+func verifyVerb(s streams) *cli.Command {
+	return &cli.Command{
+		Name: "verify", Usage: "send the probes again", ArgsUsage: "[INVENTORY]",
+		Flags: runFlags(), OnUsageError: badUsage,
+		Action: func(c *cli.Context) error {
+			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
+				return o.Verify(ctx, lab)
+			}, writeResult(s, true))
+			if err != nil {
+				return err
+			}
+			return conclude(outcome)
+		},
+	}
+}
+
+func destroyVerb(s streams) *cli.Command {
+	return &cli.Command{
+		Name: "destroy", Usage: "take the lab away", ArgsUsage: "[INVENTORY]",
+		Description: "Removes everything that bears the lab's mark on its hosts, and nothing else. Without an inventory: --lab NAME --host ADDRESS …",
+		Flags: append(runFlags(), yesFlag(),
+			&cli.StringFlag{Name: "lab", Usage: "the lab's `NAME`, without an inventory"},
+			&cli.StringSliceFlag{Name: "host", Usage: "a `HOST` of it as for init; may be repeated"}),
+		OnUsageError: badUsage,
+		Action: func(c *cli.Context) error {
+			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
+				return o.Destroy(ctx, lab, confirmDestroy(c, s, lab.Name))
+			}, writeResult(s, false))
+			if err != nil {
+				return err
+			}
+			return conclude(outcome)
+		},
+	}
+}
+
+// labOf is the inventory's lab, or the one named by --lab and --host.
+func labOf(c *cli.Context, s streams) (*inventory.Lab, error) {
+	name, hosts := c.String("lab"), c.StringSlice("host")
+	switch {
+	case name == "" && len(hosts) == 0:
+		return loadLab(c, s)
+	case name == "" || len(hosts) == 0:
+		return nil, &usageError{"--lab and --host go together", "vxorch destroy --lab NAME --host ADDRESS --host ADDRESS, or name the inventory"}
+	case c.Args().Present():
+		return nil, &usageError{"--lab and --host stand in for an inventory", "name one or the other"}
+	}
+	text, err := inventory.Template(name, hosts)
+	if err != nil {
+		return nil, &usageError{err.Error(), ""}
+	}
+	return inventory.Parse("--host", text)
+}
+
+// onHosts is the frame of every verb that reaches hosts: lab, progress, the verb
+// itself, its result on standard output.
+func onHosts(c *cli.Context, s streams,
+	verb func(context.Context, *orchestrator.Controller, *inventory.Lab) orchestrator.Outcome,
+	write func(w io.Writer, o orchestrator.Outcome, format string) error,
+) (orchestrator.Outcome, error) {
+	var none orchestrator.Outcome
+	f, err := format(c, "text", "json")
+	if err != nil {
+		return none, err
+	}
+	lab, err := labOf(c, s)
+	if err != nil {
+		return none, err
+	}
+	show, err := newProgress(c.String("progress"), s.err, lab)
+	if err != nil {
+		return none, err
+	}
+	o, err := controller(c, s, show.event)
+	if err != nil {
+		return none, err
+	}
+	ctx, cancel := bounded(c)
+	defer cancel()
+	outcome := verb(ctx, o, lab)
+	show.end()
+	return outcome, writeOutput(c, s, func(w io.Writer) error { return write(w, outcome, f) })
+}
+
+// writeResult writes a verb's result and, if asked to, keeps it for `report`.
+func writeResult(s streams, keep bool) func(io.Writer, orchestrator.Outcome, string) error {
+	return func(w io.Writer, o orchestrator.Outcome, format string) error {
+		if keep {
+			if _, err := store().Save(o.Result); err != nil {
+				fmt.Fprintf(s.err, "vxorch: warning: this run is not kept for `vxorch report`: %v\n", err)
+			}
+		}
+		if err := writeReport(w, o.Result, format); err != nil {
+			return err
+		}
+		if format == "text" {
+			for _, note := range o.Plan.Notes {
+				fmt.Fprintln(w, note)
+			}
+		}
+		return nil
+	}
+}
+
+func writeReport(w io.Writer, r *report.Result, format string) error {
+	if format == "json" {
+		return report.WriteJSON(w, r)
+	}
+	return report.WriteText(w, r, report.TextOptions{Color: isTerminal(w) && os.Getenv("NO_COLOR") == ""})
+}
+
+func store() history.Store { return history.Store{Root: history.DefaultRoot()} }
+
+func reportVerb(s streams) *cli.Command {
+	return &cli.Command{
+		Name: "report", Usage: "show the last run's results", ArgsUsage: "[INVENTORY]",
+		Description: "Of the lab of INVENTORY, or of --lab NAME; with neither, the latest run of all labs.",
+		Flags: []cli.Flag{
+			inventoryFlag(), formatFlag(), outputFlag(),
+			&cli.StringFlag{Name: "lab", Usage: "the lab's `NAME`"},
+			&cli.IntFlag{Name: "run", Usage: "the run numbered `N` (default: the last)"},
+		},
+		OnUsageError: badUsage,
+		Action: func(c *cli.Context) error {
+			f, err := format(c, "text", "json")
+			if err != nil {
+				return err
+			}
+			result, err := storedRun(c, s)
+			if err != nil {
+				return err
+			}
+			return writeOutput(c, s, func(w io.Writer) error { return writeReport(w, result, f) })
+		},
+	}
+}
+
+func storedRun(c *cli.Context, s streams) (*report.Result, error) {
+	name := c.String("lab")
+	if name == "" && (c.Args().Present() || c.IsSet("inventory")) {
+		lab, err := loadLab(c, s)
+		if err != nil {
+			return nil, err
+		}
+		name = lab.Name
+	}
+	if name == "" {
+		if c.IsSet("run") {
+			return nil, &usageError{"--run needs a lab", "name the inventory, or --lab NAME"}
+		}
+		result, err := store().Latest()
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, &usageError{"no run to report yet", "vxorch deploy INVENTORY makes one"}
+		}
+		return result, err
+	}
+	result, err := store().Load(name, c.Int("run"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, &usageError{err.Error(), "vxorch deploy or verify makes one"}
+	}
+	return result, err
+}
+
+func versionVerb(s streams) *cli.Command {
+	return &cli.Command{
+		Name: "version", Usage: "print the version", OnUsageError: badUsage,
+		Action: func(*cli.Context) error {
+			version := "devel"
+			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+				version = info.Main.Version
+			}
+			fmt.Fprintln(s.out, "vxorch", version)
+			return nil
+		},
+	}
+}
+
+// confirmRemovals asks before a deploy takes workloads away.
+func confirmRemovals(c *cli.Context, s streams) orchestrator.Confirm {
+	return func(p plan.Plan) error {
+		for _, r := range p.Removals {
+			fmt.Fprintf(s.err, "no longer in the inventory: %s on %s (%s, made by %s@%s)\n",
+				r.Mark.For, r.Host, r.Name, report.Clean(r.Mark.User), report.Clean(r.Mark.Controller))
+		}
+		return confirm(c, s, fmt.Sprintf("remove %s?", count(len(p.Removals), "workload")))
+	}
+}
+
+func confirmDestroy(c *cli.Context, s streams, lab string) orchestrator.Confirm {
+	return func(p plan.Plan) error {
+		hosts := 0
+		for _, steps := range p.Phases[0].Steps {
+			if len(steps) > 0 {
+				hosts++
+			}
+		}
+		return confirm(c, s, fmt.Sprintf("remove %s of lab %s from %s?", count(p.Changes(), "object"), lab, count(hosts, "host")))
+	}
+}
+
+func count(n int, thing string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, thing)
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
