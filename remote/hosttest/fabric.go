@@ -127,8 +127,7 @@ func (m *Machine) Underlay() string { return m.underlay }
 func (m *Machine) Local() netip.Addr { return m.local }
 
 // PlantLink puts a link without a mark into the machine's own namespace, as if
-// another had made it. Its index is given to it; without a kind it is
-// a bridge.
+// another had made it. Its index is given to it; without a kind it is a bridge.
 func (m *Machine) PlantLink(l hostapi.Link) {
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()

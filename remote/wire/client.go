@@ -231,7 +231,7 @@ func (c *Client) failure(method string, err error) error {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("%s: %v", method, err)}
-	case c.broken():
+	case c.broken() || c.rpc.IsStopped(): // which may come a moment before
 		return c.lost()
 	case errors.As(err, &e):
 		return strange("error %d to %s: %s", e.Code, method, e.Message)
@@ -240,9 +240,14 @@ func (c *Client) failure(method string, err error) error {
 }
 
 // broken tells whether the stream is of no more use: it failed, or what came over
-// it did.
+// it did. It does not ask the library, which holds its lock while it writes.
 func (c *Client) broken() bool {
-	return c.stream.failure() != nil || c.rpc.IsStopped()
+	select {
+	case <-c.stopped:
+		return true
+	default:
+		return c.stream.failure() != nil
+	}
 }
 
 // lost is why the stream broke. It is found out once, for all calls.

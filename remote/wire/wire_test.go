@@ -641,6 +641,19 @@ func TestCloseOfADeafHostEndsAllTheSame(t *testing.T) {
 	})
 }
 
+func TestCloseDuringABlockedWriteEndsAllTheSame(t *testing.T) {
+	near, far := net.Pipe() // nobody reads far
+	defer far.Close()
+	stuck := &counted{ReadWriteCloser: near, began: make(chan struct{}, 1)}
+	c := NewClient(stuck, ClientOptions{Heartbeat: time.Millisecond})
+	within(t, stuck.began, "a heartbeat")
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	if err := within(t, closed, "Close's return"); !errors.Is(err, hostapi.ErrLost) {
+		t.Errorf("Close: %v, want ErrLost", err)
+	}
+}
+
 func TestEveryCallIsOneRequestAndOneAnswer(t *testing.T) {
 	near, far := net.Pipe()
 	toClient := &counted{ReadWriteCloser: far}
@@ -664,13 +677,17 @@ func TestEveryCallIsOneRequestAndOneAnswer(t *testing.T) {
 	within(t, done, "Serve's return")
 }
 
+// counted counts writes. If began is not nil, it gets the first.
 type counted struct {
 	io.ReadWriteCloser
 	writes atomic.Int32
+	began  chan struct{}
 }
 
 func (c *counted) Write(p []byte) (int, error) {
-	c.writes.Add(1)
+	if c.writes.Add(1) == 1 && c.began != nil {
+		c.began <- struct{}{}
+	}
 	return c.ReadWriteCloser.Write(p)
 }
 
