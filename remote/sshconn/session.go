@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/pkg/sftp"
@@ -22,7 +23,7 @@ const (
 
 // Session is a command that runs on the host.
 type Session struct {
-	Stdin  io.WriteCloser
+	Stdin  io.WriteCloser // Close while a Write is under way closes the session
 	Stdout io.Reader
 
 	ssh    *ssh.Session
@@ -42,7 +43,8 @@ func (c *Conn) Start(ctx context.Context, command string) (*Session, error) {
 		}
 		s := &Session{ssh: session, ended: make(chan struct{})}
 		session.Stderr = &s.stderr
-		s.Stdin, err = session.StdinPipe()
+		pipe, err := session.StdinPipe()
+		s.Stdin = &input{pipe: pipe, session: s}
 		if err == nil {
 			s.Stdout, err = session.StdoutPipe()
 		}
@@ -178,6 +180,28 @@ func (c *Conn) outcome(err error) error {
 type ExitError struct{ Status int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("exit status %d", e.Status) }
+
+// input is a command's standard input. The library's own must not be closed
+// while it is written to, yet a Write may block for as long as the peer likes.
+type input struct {
+	pipe    io.WriteCloser
+	session *Session
+	writing sync.Mutex
+}
+
+func (i *input) Write(p []byte) (int, error) {
+	i.writing.Lock()
+	defer i.writing.Unlock()
+	return i.pipe.Write(p)
+}
+
+func (i *input) Close() error {
+	if !i.writing.TryLock() {
+		return i.session.Close()
+	}
+	defer i.writing.Unlock()
+	return i.pipe.Close()
+}
 
 // Stderr gives the beginning and the end of what the command wrote to its
 // standard error so far, at most 8 KiB, without control characters.

@@ -315,6 +315,26 @@ func TestVanishedPeerIsNoticed(t *testing.T) {
 	}
 }
 
+func TestCloseOfStdinFreesAWriteThatBlocks(t *testing.T) {
+	conn := dial(t, target(sshdtest.Start(t, sshdtest.Config{})), sshconn.Options{})
+	session, err := conn.Start(t.Context(), "read line; echo reading; exec sleep 1") // and reads no more
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(session.Stdin, "line\n"+strings.Repeat("x", 32<<20)) // more than any window
+		written <- err
+	}()
+	if _, err := io.ReadFull(session.Stdout, make([]byte, len("reading\n"))); err != nil {
+		t.Fatal(err)
+	}
+	session.Stdin.Close()
+	if err := <-written; err == nil {
+		t.Error("Write of 32 MiB succeeded with nobody to read them")
+	}
+}
+
 func TestStartIsFreedByItsContext(t *testing.T) {
 	s := sshdtest.Start(t, sshdtest.Config{})
 	var hole sshdtest.BlackHole
