@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"testing"
@@ -23,6 +24,34 @@ func TestContract(t *testing.T) {
 			Plant: plant, PlantNet: plantNet,
 		}
 	})
+}
+
+func TestCancelStopsBetweenSteps(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	begun := 0
+	result, err := run(ctx, func(hostapi.Step) (bool, error) {
+		begun++
+		if begun == 2 {
+			cancel()
+		}
+		return true, nil
+	}, make([]hostapi.Step, 5))
+	if begun != 2 || len(result.Steps) != 2 || !result.Steps[1].Changed || result.Steps[1].Error != nil {
+		t.Errorf("%d steps begun, result %+v; want the second one whole and no third", begun, result)
+	}
+	if !errors.Is(err, hostapi.ErrCanceled) {
+		t.Errorf("run: %v, want ErrCanceled", err)
+	}
+}
+
+func TestClosingTwiceIsFine(t *testing.T) {
+	h := mustNew(t)
+	for range 2 {
+		if err := h.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
 }
 
 func mustNew(t *testing.T) hostapi.Host {

@@ -179,6 +179,35 @@ func TestForeignObjectsAreRefusedAndUntouched(t *testing.T) {
 	}
 }
 
+func TestEveryKindOfVTEPIsSeenAsItWasWanted(t *testing.T) {
+	for name, change := range map[string]func(v *hostapi.VTEP){
+		"no group": func(v *hostapi.VTEP) { v.Group = netip.Addr{} },
+		"no local": func(v *hostapi.VTEP) { v.Local = netip.Addr{} },
+		"IPv6 underlay": func(v *hostapi.VTEP) {
+			v.Group, v.Local, v.MTU = netip.MustParseAddr("ff05::100"), netip.MustParseAddr("fd00:2::1"), 1430
+		},
+		"IPv6 underlay, no group": func(v *hostapi.VTEP) {
+			v.Group, v.Local, v.MTU = netip.Addr{}, netip.MustParseAddr("fd00:2::1"), 1430
+		},
+		"largest vni":        func(v *hostapi.VTEP) { v.VNI = 1<<24 - 1 },
+		"alone":              func(v *hostapi.VTEP) { v.Bridge = "" },
+		"too small for IPv6": func(v *hostapi.VTEP) { v.MTU = 1000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			vtep := with(theVTEP, change)
+			m.must(create(theBridge), create(vtep))
+			if changes, _ := vtep.Diff(*m.seen(vtep.Name)); changes != nil {
+				t.Errorf("differs as soon as it is made: %v", changes)
+			}
+			if n := m.must(create(theBridge), create(vtep)); n != 0 {
+				t.Errorf("%d changes, want none", n)
+			}
+			m.must(remove(vtep), remove(theBridge))
+		})
+	}
+}
+
 func TestVNIThatAnotherLinkHasIsBusy(t *testing.T) {
 	m := newMachine(t)
 	m.add(&netlink.Vxlan{LinkAttrs: attributes("theirs", nil), VxlanId: 100, Port: 4789})

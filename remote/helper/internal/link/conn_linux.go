@@ -66,11 +66,16 @@ type device struct {
 	hasIPv6  bool
 }
 
+// request is one about the link of that index; 0: that attributes name, or all.
 func (c *conn) request(kind, flags int, index int, attributes ...nl.NetlinkRequestData) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(kind, flags)
-	req.Sockets = c.own
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
+	return c.requestWith(kind, flags, msg, attributes...)
+}
+
+func (c *conn) requestWith(kind, flags int, msg *nl.IfInfomsg, attributes ...nl.NetlinkRequestData) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(kind, flags)
+	req.Sockets = c.own
 	req.AddData(msg)
 	for _, a := range attributes {
 		req.AddData(a)
@@ -78,11 +83,14 @@ func (c *conn) request(kind, flags int, index int, attributes ...nl.NetlinkReque
 	return req
 }
 
+func skipStats() nl.NetlinkRequestData {
+	return nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))
+}
+
 // get gives the link of that name; nil if there is none.
 func (c *conn) get(name string) (*device, error) {
 	req := c.request(unix.RTM_GETLINK, unix.NLM_F_ACK, 0,
-		nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats)),
-		nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+		skipStats(), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
 	if errors.Is(err, unix.ENODEV) {
 		return nil, nil
@@ -98,8 +106,7 @@ func (c *conn) get(name string) (*device, error) {
 
 // name gives the name of the link with that index.
 func (c *conn) name(index int) (string, error) {
-	messages, err := c.request(unix.RTM_GETLINK, unix.NLM_F_ACK, index,
-		nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	messages, err := c.request(unix.RTM_GETLINK, unix.NLM_F_ACK, index, skipStats()).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
 	if err != nil || len(messages) != 1 {
 		return "", fmt.Errorf("look up link %d: %d answers: %w", index, len(messages), err)
 	}
@@ -113,8 +120,7 @@ func (c *conn) name(index int) (string, error) {
 // list gives all links.
 func (c *conn) list() ([]*device, error) {
 	messages, err := consistent(func() ([][]byte, error) {
-		return c.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0,
-			nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+		return c.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0, skipStats()).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
@@ -147,18 +153,15 @@ func (c *conn) set(index int, attributes ...nl.NetlinkRequestData) error {
 	return err
 }
 
-// up sets a link up or down, and changes more of its properties before that.
+// up sets a link up or down.
 func (c *conn) up(index int, up bool) error {
-	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
-	req.Sockets = c.own
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
 	msg.Change = unix.IFF_UP
 	if up {
 		msg.Flags = unix.IFF_UP
 	}
-	req.AddData(msg)
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	_, err := c.requestWith(unix.RTM_SETLINK, unix.NLM_F_ACK, msg).Execute(unix.NETLINK_ROUTE, 0)
 	return err
 }
 

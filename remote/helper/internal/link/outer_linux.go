@@ -58,7 +58,8 @@ func (b *Batch) ensure(w outer) (changed bool, err error) {
 			return false, fmt.Errorf("remove it to make it anew: %w", err)
 		}
 	}
-	return true, b.make(w, mac, master)
+	err = b.make(w, mac, master)
+	return err == nil || current != nil, err
 }
 
 // make creates the link, announced by an intent until it bears its mark.

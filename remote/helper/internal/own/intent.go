@@ -57,7 +57,7 @@ func (s Store) Intents(lab string) ([]Intent, error) {
 		if err := trust(dir); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("list intents: %w", err)
+			return nil, fmt.Errorf("list intents: %w", classify(err))
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, "intents"))
@@ -65,7 +65,7 @@ func (s Store) Intents(lab string) ([]Intent, error) {
 		return nil, nil // its last holder has just left
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list intents: %w", err)
+		return nil, fmt.Errorf("list intents: %w", classify(err))
 	}
 	var intents []Intent
 	for _, e := range entries {

@@ -37,7 +37,7 @@ func (s Store) Lock(lab string, holder hostapi.Holder) (*Lock, error) {
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
-			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, err)
+			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, classify(err))
 		}
 		file, err := openAndLock(path)
 		switch {
@@ -50,7 +50,7 @@ func (s Store) Lock(lab string, holder hostapi.Holder) (*Lock, error) {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, err)
+			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, classify(err))
 		}
 		lock := &Lock{store: s, lab: lab, file: file}
 		if !lock.isAt(path) {
@@ -59,7 +59,7 @@ func (s Store) Lock(lab string, holder hostapi.Holder) (*Lock, error) {
 		}
 		if err := lock.begin(holder); err != nil {
 			_ = file.Close()
-			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, err)
+			return nil, fmt.Errorf("take the lock of lab %s: %w", lab, classify(err))
 		}
 		return lock, nil
 	}

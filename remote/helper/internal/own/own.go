@@ -74,14 +74,28 @@ func trust(dir string) error {
 	if err != nil {
 		return err
 	}
-	if info.Mode() != fs.ModeDir|0o700 || !ownedByUs(info) {
-		return &hostapi.Error{
-			Kind:    hostapi.KindPermission,
-			Message: fmt.Sprintf("%s is %v: it has to be a directory of ours with mode 0700", dir, info.Mode()),
-			Hint:    "look who made " + dir + ", then remove it",
-		}
+	if info.Mode() == fs.ModeDir|0o700 && ownedByUs(info) {
+		return nil
 	}
-	return nil
+	e := &hostapi.Error{
+		Kind:    hostapi.KindPermission,
+		Message: fmt.Sprintf("%s is %v: it has to be a directory of ours with mode 0700", dir, info.Mode()),
+		Hint:    "look who made " + dir + ", then remove it",
+	}
+	if os.Geteuid() != 0 {
+		e.Hint = beRoot
+	}
+	return e
+}
+
+const beRoot = "log in as root, or as a user who may use sudo"
+
+// classify gives err, where the system denied something, its kind.
+func classify(err error) error {
+	if e := new(hostapi.Error); !errors.Is(err, fs.ErrPermission) || errors.As(err, &e) {
+		return err
+	}
+	return &hostapi.Error{Kind: hostapi.KindPermission, Message: err.Error(), Hint: beRoot}
 }
 
 func ownedByUs(info fs.FileInfo) bool {
