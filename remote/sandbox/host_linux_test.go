@@ -150,6 +150,28 @@ func TestHostsReachEachOther(t *testing.T) {
 	}
 }
 
+// A bridge takes its ports' addresses unless told otherwise.
+func TestControllerKeepsItsLinkAddress(t *testing.T) {
+	s := makeSandbox(t, Options{Hosts: 3})
+	address := func() string {
+		var out bytes.Buffer
+		if code, err := s.Exec(t.Context(), []string{"ip", "-o", "link", "show", underlayBridge}, nil, &out, &out); err != nil || code != 0 {
+			t.Fatalf("ip link: exit %d, %v: %s", code, err, out.String())
+		}
+		_, after, _ := strings.Cut(out.String(), "link/ether ")
+		return strings.Fields(after)[0]
+	}
+	before := address()
+	for _, host := range s.Hosts() {
+		if err := s.Reboot(t.Context(), host.Name); err != nil {
+			t.Fatal(err)
+		}
+		if after := address(); after != before {
+			t.Errorf("after a reboot of %s: %s, want %s as before", host.Name, after, before)
+		}
+	}
+}
+
 func TestMulticastPasses(t *testing.T) {
 	s := makeSandbox(t, Options{Hosts: 3})
 	group := &net.UDPAddr{IP: net.IPv4(239, 0, 0, 7), Port: 4790}

@@ -18,6 +18,9 @@ import (
 // undoTime bounds the taking away of a sandbox that could not be finished.
 const undoTime = 15 * time.Second
 
+// bootsAtOnce keeps a machine with many hosts from being slow with each of them.
+const bootsAtOnce = 8
+
 // Up makes a sandbox and returns when every host's sshd answers. Before that it
 // sweeps, and removes what an unfinished Up or a reboot of the machine left of a
 // sandbox of that name. A sandbox that is up is an error. A failed Up leaves
@@ -68,6 +71,7 @@ func Up(ctx context.Context, o Options) (s *Sandbox, err error) {
 		return s, err
 	}
 	booting, bootCtx := errgroup.WithContext(ctx)
+	booting.SetLimit(bootsAtOnce)
 	for _, host := range s.record.Hosts {
 		booting.Go(func() error {
 			if err := s.boot(bootCtx, host); err != nil {
@@ -279,7 +283,7 @@ func sweepOne(ctx context.Context, dir string) error {
 	}
 	s, err := load(dir)
 	if err != nil || !s.orphaned() {
-		return err
+		return nil // an unreadable record does not say whose it is; Down asks not
 	}
 	return remove(ctx, dir, true)
 }
