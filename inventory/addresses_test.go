@@ -23,7 +23,7 @@ func workloads(lab *Lab) map[string]netip.Addr {
 
 func TestAppendedWorkloadsRenumberNobody(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
+	for range 100 {
 		bits := 26 + random.IntN(3)
 		hosts := 1 + random.IntN(13)
 		text := fmt.Sprintf("lab: try\nhosts: {\"h[1-%d]\": {address: \"x[1-%[1]d]\"}}\nnetworks: {n: {subnet: 10.0.0.0/%d, vteps: {h1: 10.0.0.12}}}\ncontainers:\n", hosts, bits)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"gopkg.in/yaml.v3"
 )
@@ -67,11 +68,30 @@ func (p *parser) at(n *yaml.Node) string {
 	return fmt.Sprintf("%s:%d:%d", p.file, max(n.Line, 1), max(n.Column, 1))
 }
 
+// showable makes text that quotes from a file fit for a terminal: without
+// control characters, and of a length to read.
+func showable(text string) string {
+	const limit = 300
+	runes := []rune(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '�'
+		}
+		return r
+	}, text))
+	if len(runes) > limit {
+		return string(runes[:limit]) + "…"
+	}
+	return string(runes)
+}
+
 // err is every problem noted, sorted; nil if there is none. What an alias
 // repeats is told once.
 func (p *parser) err() error {
 	if len(p.errs) == 0 {
 		return nil
+	}
+	for _, e := range p.errs {
+		e.Message, e.Hint = showable(e.Message), showable(e.Hint)
 	}
 	full := p.full()
 	slices.SortStableFunc(p.errs, func(a, b *Error) int {

@@ -701,3 +701,19 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 		})
 	}
 }
+
+func TestProblemsNeverCarryWhatSpoilsATerminal(t *testing.T) {
+	text := `lab: "` + strings.Repeat("x", 10000) + `"
+hosts: {"a\e[31m": {address: "me@\e[31m"}, "b\n": {address: "x\n:22"}, c: !t%1bt 1}
+containers: {c: {host: zzzzzzzzz}, d: {host: "\e[31m", count: 1}}
+`
+	lines := problems(t, text)
+	if len(lines) < 8 {
+		t.Errorf("got %d problems, want one for each slip: %q", len(lines), lines)
+	}
+	for _, line := range lines {
+		if strings.ContainsAny(line, "\x1b\n") || len(line) > 1000 {
+			t.Errorf("problem %.1000q must not reach a terminal", line)
+		}
+	}
+}
