@@ -115,7 +115,7 @@ func readFloors(t *testing.T, readme string) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile(`(?m)^\| (\d+) \| ([^|]+) \|`)
+	row := regexp.MustCompile("(?m)^\\| (\\d+) \\| (`[^|]+) \\|")
 	name := regexp.MustCompile("`([^`]+)`")
 	floors := map[string]int{}
 	for _, match := range row.FindAllStringSubmatch(string(text), -1) {

@@ -159,7 +159,7 @@ func newApp(s streams) *cli.App {
 		Writer:          s.out,
 		ErrWriter:       s.err,
 		HideHelpCommand: true,
-		HideVersion:     true,
+		Version:         version(),
 		ExitErrHandler:  func(*cli.Context, error) {}, // invoke prints and decides
 		OnUsageError:    badUsage,
 		Action: func(c *cli.Context) error {

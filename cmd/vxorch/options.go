@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -40,7 +42,7 @@ func outputFlag() cli.Flag {
 }
 
 func yesFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "yes", Usage: "do not ask", EnvVars: []string{"VXORCH_YES"}}
+	return &cli.BoolFlag{Name: "yes", DisableDefaultText: true, Usage: "do not ask", EnvVars: []string{"VXORCH_YES"}}
 }
 
 // runFlags are those of verbs that reach hosts.
@@ -48,9 +50,9 @@ func runFlags() []cli.Flag {
 	return []cli.Flag{
 		inventoryFlag(), formatFlag(), outputFlag(),
 		&cli.IntFlag{Name: "parallel", Value: defaultParallel, Usage: "work on at most `N` hosts at once", EnvVars: []string{"VXORCH_PARALLEL"}},
-		&cli.DurationFlag{Name: "timeout", Usage: "give up after `D`, for example 90s (default: never)", EnvVars: []string{"VXORCH_TIMEOUT"}},
+		&cli.DurationFlag{Name: "timeout", Usage: "give up after `D`, for example 90s", DefaultText: "never", EnvVars: []string{"VXORCH_TIMEOUT"}},
 		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "show progress as `KIND`: auto, lines, json or none", EnvVars: []string{"VXORCH_PROGRESS"}},
-		&cli.BoolFlag{Name: "debug", Usage: "log what happens on the connections", EnvVars: []string{"VXORCH_DEBUG"}},
+		&cli.BoolFlag{Name: "debug", DisableDefaultText: true, Usage: "log what happens on the connections", EnvVars: []string{"VXORCH_DEBUG"}},
 	}
 }
 
@@ -81,7 +83,7 @@ func loadLab(c *cli.Context, s streams) (*inventory.Lab, error) {
 		return nil, err
 	}
 	lab, err := inventory.Load(file, s.in)
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &usageError{fmt.Sprintf("no inventory: %s does not exist", file), "vxorch init HOST… writes one"}
 	}
 	return lab, err

@@ -53,7 +53,7 @@ func sandboxVerb(s streams) *cli.Command {
 					&cli.IntFlag{Name: "hosts", Aliases: []string{"n"}, Value: 2, Usage: "start `N` hosts"},
 					&cli.IntFlag{Name: "mtu", Value: 1500, Usage: "the underlay's MTU in `BYTES`"},
 					&cli.StringFlag{Name: "device", Value: "eth0", Usage: "the underlay device's `NAME` on the hosts"},
-					&cli.BoolFlag{Name: "ipv6", Usage: "an IPv6 underlay"},
+					&cli.BoolFlag{Name: "ipv6", DisableDefaultText: true, Usage: "an IPv6 underlay"},
 					&cli.IntFlag{Name: "owner", Usage: "the sandbox is of no use any more when the process `PID` ends; the next one to come up removes it", EnvVars: []string{"VXORCH_SANDBOX_OWNER"}},
 				),
 				Action: func(c *cli.Context) error {
@@ -65,7 +65,11 @@ func sandboxVerb(s streams) *cli.Command {
 						return err
 					}
 					fmt.Fprintln(s.out, box.Inventory())
-					fmt.Fprintf(s.err, "%s up; try: vxorch sandbox exec -- vxorch deploy %s\n", count(c.Int("hosts"), "host"), box.Inventory())
+					named := ""
+					if name := c.String("name"); name != sandbox.DefaultName {
+						named = "--name " + name + " "
+					}
+					fmt.Fprintf(s.err, "%s up; try: vxorch sandbox exec %s-- vxorch deploy %s\n", count(c.Int("hosts"), "host"), named, box.Inventory())
 					return nil
 				},
 			},
@@ -81,7 +85,7 @@ func sandboxVerb(s streams) *cli.Command {
 			},
 			{
 				Name: "status", Usage: "list the hosts", OnUsageError: badUsage,
-				Flags: flags(&cli.BoolFlag{Name: "inventory", Usage: "print where the inventory is, nothing else"}),
+				Flags: flags(&cli.BoolFlag{Name: "inventory", DisableDefaultText: true, Usage: "print where the inventory is, nothing else"}),
 				Action: func(c *cli.Context) error {
 					box, err := open(c)
 					if err != nil {

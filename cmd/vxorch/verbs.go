@@ -77,7 +77,7 @@ func validateVerb(s streams) *cli.Command {
 func planVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "print the steps that deploy would run", ArgsUsage: "[INVENTORY]",
-		Flags:        append(runFlags(), &cli.BoolFlag{Name: "exit-code", Usage: "exit 3 if there is work"}),
+		Flags:        append(runFlags(), &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 if there is work"}),
 		OnUsageError: badUsage,
 		Action:       func(c *cli.Context) error { return runPlan(c, s) },
 	}
@@ -105,7 +105,7 @@ func deployVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "build the lab, prove it, report", ArgsUsage: "[INVENTORY]",
 		Description:  "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has.",
-		Flags:        append(runFlags(), yesFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "print the steps, change nothing (as plan does)"}),
+		Flags:        append(runFlags(), yesFlag(), &cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			if c.Bool("dry-run") {
@@ -289,14 +289,18 @@ func versionVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "version", Usage: "print the version", OnUsageError: badUsage,
 		Action: func(*cli.Context) error {
-			version := "devel"
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-				version = info.Main.Version
-			}
-			fmt.Fprintln(s.out, "vxorch", version)
+			fmt.Fprintln(s.out, "vxorch", version())
 			return nil
 		},
 	}
+}
+
+// version is the module's, which a build in a checkout does not have.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
 }
 
 // confirmRemovals asks before a deploy takes workloads away.
