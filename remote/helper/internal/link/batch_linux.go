@@ -124,12 +124,13 @@ func checkStep(s hostapi.Step) error {
 	return nil
 }
 
-// checkName keeps names that the kernel would refuse, or that mean something
-// else in a path below /proc/sys, from going any further.
+// checkName keeps names that the kernel would refuse or make another name of, as
+// of "vx%d", and those that mean something else in a path below /proc/sys, from
+// going any further.
 func checkName(name string) error {
 	if name == "" || len(name) > 15 || name == "." || name == ".." ||
-		strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) || unicode.IsControl(r) }) {
-		return invalid("%q cannot name a link: want 1 to 15 characters, none of them a space, / or :", name)
+		strings.ContainsFunc(name, func(r rune) bool { return strings.ContainsRune("/:%", r) || unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return invalid("%q cannot name a link: want 1 to 15 characters, none of them a space, /, : or %%", name)
 	}
 	return nil
 }

@@ -259,6 +259,7 @@ func TestBadRequestsAreInvalidAndLeaveNothing(t *testing.T) {
 		"mac":                 create(with(theBridge, func(b *hostapi.Bridge) { b.Name, b.MAC = "br9", "nonsense" })),
 		"multicast mac":       create(with(theBridge, func(b *hostapi.Bridge) { b.Name, b.MAC = "br9", "01:00:5e:00:00:01" })),
 		"long name":           create(with(theBridge, func(b *hostapi.Bridge) { b.Name = "sixteencharacter" })),
+		"pattern as name":     create(with(theBridge, func(b *hostapi.Bridge) { b.Name = "br%d" })),
 		"path as name":        create(with(theBridge, func(b *hostapi.Bridge) { b.Name = "../all" })),
 		"dots as name":        remove(with(theBridge, func(b *hostapi.Bridge) { b.Name = ".." })),
 		"no such namespace":   create(with(theVeth, func(v *hostapi.Veth) { v.Netns = "nowhere" })),
