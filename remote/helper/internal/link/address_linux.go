@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -43,6 +44,9 @@ func (b *Batch) address(w hostapi.Address, remove bool) (changed bool, err error
 		if errors.Is(err, unix.EADDRNOTAVAIL) {
 			return false, nil // its time has just come
 		}
+		if err == nil {
+			err = b.dropPrefixRoute(d.Index, w.Prefix, all[d.Index])
+		}
 		return true, err
 	}
 	seconds := int(w.Lifetime / time.Second)
@@ -55,4 +59,27 @@ func (b *Batch) address(w hostapi.Address, remove bool) (changed bool, err error
 		return false, fmt.Errorf("for %d seconds: %w", seconds, err)
 	}
 	return true, nil
+}
+
+// dropPrefixRoute takes away the route to prefix that came with a temporary
+// IPv6 address. The kernel keeps it until its time is up (ipv6_del_addr in
+// net/ipv6/addrconf.c looks after permanent addresses only), and until then it
+// would draw the next proof's packets to the wrong link. before is what the link
+// had: an address in the same prefix still needs the route.
+func (b *Batch) dropPrefixRoute(index int, prefix netip.Prefix, before []netlink.Addr) error {
+	if prefix.Addr().Is4() {
+		return nil
+	}
+	for _, a := range before {
+		if other := prefixOf(a); other != prefix && other.Masked() == prefix.Masked() {
+			return nil
+		}
+	}
+	err := b.host.library.RouteDel(&netlink.Route{
+		LinkIndex: index, Dst: addressOf(prefix.Masked()).IPNet, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_KERNEL,
+	})
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("remove its route: %w", err)
+	}
+	return nil
 }

@@ -343,6 +343,9 @@ func TestTemporaryAddressGoesByItself(t *testing.T) {
 				t.Errorf("%s removed, time %d: %d changes, want %d", text, i+1, n, want)
 			}
 		}
+		if got := route(); got != "" {
+			t.Errorf("the route to %s over %s outlives the address", peer, got)
+		}
 		if n := m.must(address(time.Second)); n != 1 {
 			t.Errorf("%s for a second: %d changes, want 1", text, n)
 		}
