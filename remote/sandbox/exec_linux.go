@@ -75,6 +75,9 @@ func (s *Sandbox) HostExec(ctx context.Context, host string, argv []string, stdi
 				return fmt.Errorf("enter %s of %s: %w", filepath.Base(namespace.Name()), host, err)
 			}
 		}
+		if err := spareMachine(); err != nil {
+			return err
+		}
 		path, err := lookUp(argv[0])
 		if err != nil {
 			return err

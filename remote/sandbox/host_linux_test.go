@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 )
 
 // logIn gives an SSH connection to a host, made as the inventory says.
@@ -293,6 +294,23 @@ func TestMachineIsHidden(t *testing.T) {
 	}
 	if got := onHost(t, s, "host1", "cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l"); len(strings.Fields(got)) != 2 || len(strings.Fields(got)[1]) > 1 {
 		t.Errorf("init and the number of processes: %q, want fewer than 10", got)
+	}
+}
+
+func TestMachinesClockAndModulesAreSafe(t *testing.T) {
+	s := makeSandbox(t, Options{Hosts: 1})
+	const command = "grep CapBnd /proc/self/status"
+	for how, text := range map[string]string{
+		"HostExec": onHost(t, s, "host1", command),
+		"ssh":      overSSH(t, logIn(t, s, s.Hosts()[0]), command),
+	} {
+		var bounding uint64
+		if _, err := fmt.Sscanf(text, "CapBnd: %x", &bounding); err != nil {
+			t.Fatalf("%s: %q: %v", how, text, err)
+		}
+		if forbidden := uint64(1<<unix.CAP_SYS_TIME | 1<<unix.CAP_SYS_MODULE); bounding == 0 || bounding&forbidden != 0 {
+			t.Errorf("%s: bounding set %x, want one without %x", how, bounding, forbidden)
+		}
 	}
 }
 
