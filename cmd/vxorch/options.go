@@ -134,6 +134,10 @@ func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrato
 	if err != nil {
 		return nil, fmt.Errorf("who runs this: %w", err)
 	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil, err
+	}
 	machine, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("name of this machine: %w", err)
@@ -143,7 +147,7 @@ func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrato
 		level = slog.LevelDebug
 	}
 	options := remote.Options{
-		User: who.Username, Home: who.HomeDir, AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
+		User: who.Username, Home: home, AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
 		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
 	}
 	return &orchestrator.Controller{

@@ -214,15 +214,7 @@ func writeResult(s streams, keep bool) func(io.Writer, orchestrator.Outcome, str
 				fmt.Fprintf(s.err, "vxorch: warning: this run is not kept for `vxorch report`: %v\n", err)
 			}
 		}
-		if err := writeReport(w, o.Result, format); err != nil {
-			return err
-		}
-		if format == "text" {
-			for _, note := range o.Plan.Notes {
-				fmt.Fprintln(w, note)
-			}
-		}
-		return nil
+		return writeReport(w, o.Result, format)
 	}
 }
 
