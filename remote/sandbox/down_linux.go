@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+
+	"vxorch/remote/hostapi"
 )
 
 // Down takes the sandbox away: its processes, mounts, network and files. It
@@ -67,6 +69,9 @@ func sweepOne(ctx context.Context, dir string) error {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return err
 	}
+	if ours, err := isSandbox(dir); err != nil || !ours {
+		return err
+	}
 	s, err := load(dir)
 	if err != nil || !s.orphaned() {
 		return nil // an unreadable record does not say whose it is; Down asks not
@@ -76,8 +81,13 @@ func sweepOne(ctx context.Context, dir string) error {
 
 // remove takes away what the sandbox in dir has, whatever state it is in, and
 // with itself also dir and the directory of all sandboxes, if that is empty
-// then. The lock must be held.
+// then. A directory that is no sandbox's it refuses. The lock must be held.
 func remove(ctx context.Context, dir string, itself bool) error {
+	if ours, err := isSandbox(dir); err != nil {
+		return err
+	} else if !ours {
+		return &hostapi.Error{Kind: hostapi.KindForeign, Message: dir + " is not empty and no sandbox's", Hint: "give the sandbox another name or directory"}
+	}
 	s, err := load(dir)
 	if err != nil {
 		// The record cannot be read; what else is there is found without it.
@@ -106,9 +116,15 @@ func remove(ctx context.Context, dir string, itself bool) error {
 		return err
 	}
 	for _, file := range files {
+		if file.Name() == recordFile {
+			continue // until nothing else is there: by it the sandbox is known
+		}
 		if err := os.RemoveAll(filepath.Join(dir, file.Name())); err != nil {
 			return err
 		}
+	}
+	if err := os.Remove(filepath.Join(dir, recordFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	if !itself {
 		return nil
@@ -118,4 +134,24 @@ func remove(ctx context.Context, dir string, itself bool) error {
 	}
 	os.Remove(filepath.Dir(dir)) // fails, as it should, if anything is in it
 	return nil
+}
+
+// isSandbox says whether dir is a sandbox's, be it one that was hardly begun or
+// is almost gone, and not something of the user's.
+func isSandbox(dir string) (bool, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	others := 0
+	for _, file := range files {
+		switch file.Name() {
+		case recordFile:
+			return true, nil
+		case temporaryName(recordFile):
+		default:
+			others++
+		}
+	}
+	return others == 0, nil
 }

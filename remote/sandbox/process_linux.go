@@ -107,9 +107,12 @@ func writeJSON(path string, value any) error {
 	if err != nil {
 		return err
 	}
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	temporary := filepath.Join(filepath.Dir(path), temporaryName(filepath.Base(path)))
 	if err := os.WriteFile(temporary, append(text, '\n'), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(temporary, path)
 }
+
+// temporaryName is what a file is called until it is whole.
+func temporaryName(file string) string { return "." + file }

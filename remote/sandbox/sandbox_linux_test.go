@@ -468,6 +468,28 @@ func TestSandboxesStandSideBySide(t *testing.T) {
 	}
 }
 
+func TestForeignDirectoriesAreLeftAlone(t *testing.T) {
+	needRoot(t)
+	state := t.TempDir()
+	foreign := filepath.Join(state, "projects", "thesis")
+	if err := os.MkdirAll(foreign, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	makeSandbox(t, Options{State: state}) // sweeps
+	if _, err := os.Stat(foreign); err != nil {
+		t.Errorf("after a sweep: %v", err)
+	}
+	if s, err := Up(t.Context(), Options{Name: "projects", State: state}); !errors.Is(err, hostapi.ErrForeign) {
+		t.Errorf("Up in a foreign directory: %v, %v, want ErrForeign", s, err)
+	}
+	if _, err := Open(state, "projects"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open of a foreign directory: %v, want fs.ErrNotExist", err)
+	}
+	if _, err := os.Stat(foreign); err != nil {
+		t.Errorf("after Up: %v", err)
+	}
+}
+
 func TestUpsOfOneNameAtOnce(t *testing.T) {
 	needRoot(t)
 	state := t.TempDir()

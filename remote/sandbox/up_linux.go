@@ -180,6 +180,13 @@ func Open(state, name string) (*Sandbox, error) {
 		return nil, err
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Join(o.State, o.Name))
+	ours := false
+	if err == nil {
+		ours, err = isSandbox(dir)
+	}
+	if err == nil && !ours {
+		err = fs.ErrNotExist
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no sandbox %s: %w", o.Name, err)
 	}
@@ -213,7 +220,7 @@ func (s *Sandbox) stale() bool {
 }
 
 // orphaned says that the owner has ended, or that whoever made or removed the
-// sandbox died over it and not even a record is there.
+// sandbox died over it and not even its record is there.
 func (s *Sandbox) orphaned() bool {
 	if s.record.BootID == "" {
 		return true
