@@ -47,7 +47,8 @@ func dialFailure(err error, address string, opts Options) *hostapi.Error {
 		return failure(hostapi.KindUnreachable, "is the host up, and does no firewall drop that port?",
 			"connect to %s: no answer within %s", address, opts.DialTimeout)
 	case errors.As(err, &errno):
-		return failure(hostapi.KindUnreachable, "", "connect to %s: %v", address, errno)
+		return failure(hostapi.KindUnreachable, "is the host up, is its address in the inventory right, and is there a way to it from here?",
+			"connect to %s: %v", address, errno)
 	}
 	return failure(hostapi.KindUnreachable, "", "connect to %s: %v", address, err)
 }
