@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -149,7 +151,15 @@ func execIn(c *cli.Context, box *sandbox.Sandbox, s streams) error {
 			return box.HostExec(ctx, host, argv, in, out, err)
 		}
 	}
-	code, err := enter(c.Context, argv, s.in, s.out, s.err)
+	// A Ctrl-C reaches the command by itself, which shares the terminal; passing
+	// it on would make it two, and the second one ends vxorch without a word.
+	signals := []os.Signal{syscall.SIGTERM}
+	if !isTerminal(s.in) {
+		signals = append(signals, os.Interrupt)
+	}
+	ctx, stop := signal.NotifyContext(context.WithoutCancel(c.Context), signals...)
+	defer stop()
+	code, err := enter(ctx, argv, s.in, s.out, s.err)
 	if err != nil {
 		return err
 	}

@@ -26,12 +26,7 @@ func TestScripts(t *testing.T) {
 
 // TestLabScripts runs the verbs on sandbox hosts.
 func TestLabScripts(t *testing.T) {
-	if os.Getuid() != 0 {
-		if os.Getenv("VXORCH_MUST_RUN") == "1" {
-			t.Fatal("sandbox hosts need root")
-		}
-		t.Skip("sandbox hosts need root")
-	}
+	needRoot(t)
 	// What a run that was killed left behind goes first.
 	if err := sandbox.Sweep(t.Context(), sandbox.DefaultState); err != nil {
 		t.Fatal(err)
@@ -48,6 +43,17 @@ func TestLabScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snapshot": snapshot, "expand": expand},
 	})
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	switch {
+	case os.Getuid() == 0:
+	case os.Getenv("VXORCH_MUST_RUN") == "1":
+		t.Fatal("sandbox hosts need root")
+	default:
+		t.Skip("sandbox hosts need root")
+	}
 }
 
 func setup(env *testscript.Env) error {
