@@ -23,7 +23,7 @@ const (
 
 // Session is a command that runs on the host.
 type Session struct {
-	Stdin  io.WriteCloser // Close while a Write is under way closes the session
+	Stdin  io.WriteCloser // Close while a Write is under way closes the session; what frees the Write is the command or Conn.Close
 	Stdout io.Reader
 
 	ssh    *ssh.Session
@@ -217,7 +217,8 @@ func (s *Session) Wait() error {
 	return s.err
 }
 
-// Close ends the session without waiting for the command.
+// Close ends the session without waiting for the command. A server holds on to
+// it for as long as the command leaves input unread.
 func (s *Session) Close() error {
 	if err := s.ssh.Close(); err != nil && !errors.Is(err, io.EOF) {
 		return err

@@ -315,9 +315,11 @@ func TestVanishedPeerIsNoticed(t *testing.T) {
 	}
 }
 
-func TestCloseOfStdinFreesAWriteThatBlocks(t *testing.T) {
+// A command that does not read keeps the server from closing the session, so
+// that it takes the connection's end to free a Write.
+func TestCloseFreesAWriteThatBlocks(t *testing.T) {
 	conn := dial(t, target(sshdtest.Start(t, sshdtest.Config{})), sshconn.Options{})
-	session, err := conn.Start(t.Context(), "read line; echo reading; exec sleep 1") // and reads no more
+	session, err := conn.Start(t.Context(), `exec sh -c 'read line; echo reading; while kill -0 $PPID; do sleep 0.1; done'`) // until sshd ends
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +331,12 @@ func TestCloseOfStdinFreesAWriteThatBlocks(t *testing.T) {
 	if _, err := io.ReadFull(session.Stdout, make([]byte, len("reading\n"))); err != nil {
 		t.Fatal(err)
 	}
-	session.Stdin.Close()
+	if err := session.Stdin.Close(); err != nil { // does not wait
+		t.Errorf("Close of Stdin = %v", err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
 	if err := <-written; err == nil {
 		t.Error("Write of 32 MiB succeeded with nobody to read them")
 	}
