@@ -42,6 +42,7 @@ func (e *Error) Is(target error) bool {
 
 // Sentinels, one a kind that callers ask for.
 var (
+	ErrInvalid     = &Error{Kind: KindInvalid}
 	ErrForeign     = &Error{Kind: KindForeign}
 	ErrLocked      = &Error{Kind: KindLocked}
 	ErrNotLocked   = &Error{Kind: KindNotLocked}

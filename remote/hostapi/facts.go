@@ -10,7 +10,8 @@ type Facts struct {
 	BootID     string           `json:"boot_id"` // /proc/sys/kernel/random/boot_id
 	Links      []Link           `json:"links"`   // in the host's own namespace, as asked
 	Namespaces []NamespaceFacts `json:"namespaces"`
-	Routes     []Route          `json:"routes"` // one a peer asked for, in that order
+	Routes     []Route          `json:"routes"`         // one a peer asked for, in that order
+	Virt       *VirtFacts       `json:"virt,omitempty"` // nil unless asked for
 	// Leftovers are things of the lab that are neither link nor namespace as
 	// they should be: paths of intents, of a namespace's empty mount point, …
 	Leftovers []string `json:"leftovers,omitempty"`

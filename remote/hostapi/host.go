@@ -61,6 +61,7 @@ type ObserveRequest struct {
 	Links      []string     `json:"links,omitempty"`      // names in the host's own namespace to report, whoever owns them
 	Namespaces []string     `json:"namespaces,omitempty"` // names to report, whoever owns them; ours are reported anyway
 	Peers      []netip.Addr `json:"peers,omitempty"`      // look the route to each up
+	Virt       *VirtQuery   `json:"virt,omitempty"`       // read libvirt too; nil: do not touch it
 }
 
 // Batch is what one Apply runs: one round trip.
@@ -87,6 +88,7 @@ type StepResult struct {
 // reply. Each request is given up after a second.
 type Probe struct {
 	Netns  string     `json:"netns,omitempty"` // named namespace to send from; empty: the host's own
+	Guest  *Guest     `json:"guest,omitempty"` // send from inside this VM, through its console; only Domain, Login and Deadline count
 	Target netip.Addr `json:"target"`          // IPv4 or IPv6
 	Bytes  int        `json:"bytes"`           // ICMP payload; 0 is 56, as ping sends
 	Tries  int        `json:"tries"`           // 0 is 3, which is also the most

@@ -29,6 +29,10 @@ type Step struct {
 	Namespace *Namespace `json:"namespace,omitempty"`
 	Veth      *Veth      `json:"veth,omitempty"`
 	Address   *Address   `json:"address,omitempty"`
+
+	VirtNetwork *VirtNetwork `json:"virt_network,omitempty"`
+	Domain      *Domain      `json:"domain,omitempty"`
+	Guest       *Guest       `json:"guest,omitempty"`
 }
 
 // Change is one property that differs, as text.
@@ -45,6 +49,10 @@ const (
 	KindNamespace = "namespace"
 	KindVeth      = "veth"
 	KindAddress   = "address"
+
+	KindVirtNetwork = "libvirt network"
+	KindDomain      = "domain"
+	KindGuest       = "guest"
 )
 
 // Object names the step's object by kind and name; an address by its link.
@@ -60,6 +68,12 @@ func (s Step) Object() (kind, name string) {
 		return KindVeth, s.Veth.Name
 	case s.Address != nil:
 		return KindAddress, s.Address.Link
+	case s.VirtNetwork != nil:
+		return KindVirtNetwork, s.VirtNetwork.Name
+	case s.Domain != nil:
+		return KindDomain, s.Domain.Name
+	case s.Guest != nil:
+		return KindGuest, s.Guest.Domain
 	}
 	return "", ""
 }
