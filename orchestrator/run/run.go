@@ -76,7 +76,7 @@ func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Cont
 		return err
 	}
 	if err := r.limit.Acquire(ctx, 1); err != nil {
-		return r.fail(host, stage, err)
+		return r.fail(host, stage, &hostapi.Error{Kind: hostapi.KindCanceled, Message: fmt.Sprintf("not begun: %v", context.Cause(ctx))})
 	}
 	defer r.limit.Release(1)
 	r.emit(Event{Host: host, Stage: stage})
