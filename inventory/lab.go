@@ -14,6 +14,8 @@ type Lab struct {
 	Hosts      []Host
 	Networks   []Network
 	Containers []Container
+	Images     []Image
+	VMs        []VM
 }
 
 // Host is one machine.
@@ -65,11 +67,60 @@ type Container struct {
 	Interfaces []Interface
 }
 
+// Image is what VMs' disks begin as. Exactly one of File, URL and Path is set.
+type Image struct {
+	Name   string
+	File   string // on the controller; Load makes it relative to the inventory, ~/ is left to who opens it
+	URL    string // http or https; the controller fetches it once
+	Path   string // on the host, absolute
+	SHA256 string // lower-case hex; empty: not given
+	Login  Login
+}
+
+// Login is who may log in on the guest's serial console. The zero Login is none.
+type Login struct{ User, Password string }
+
+// VM is one virtual machine.
+type VM struct {
+	Name       string
+	Host       string
+	Domain     string // libvirt's name for it, unique on the host
+	Image      string // name of one of the lab's images
+	Memory     int64  // bytes, whole MiB
+	VCPUs      int
+	DiskBus    string // virtio, sata, ide, scsi
+	NIC        string // model: virtio, e1000, …
+	Machine    string // empty: the emulator's default
+	VNC        *VNC   // nil: no graphics
+	Provision  Provision
+	Interfaces []Interface
+}
+
+// VNC is a VM's screen over the network.
+type VNC struct {
+	Listen   netip.Addr // loopback, unless there is a password or Insecure
+	Port     int        // 0: libvirt chooses
+	Password string     // at most 8 characters
+	Insecure bool       // may listen elsewhere without a password
+}
+
+// Provision says how a VM's guest learns its addresses.
+type Provision string
+
+// Ways of provisioning.
+const (
+	ProvisionAuto    Provision = "auto"    // DHCP, a NoCloud seed, then the console, until one does it
+	ProvisionConsole Provision = "console" // logging in on the serial console
+	ProvisionNoCloud Provision = "nocloud" // a seed ISO
+	ProvisionDHCP    Provision = "dhcp"    // a lease on its own tap; IPv4 only
+	ProvisionNone    Provision = "none"    // the image has them already, or somebody else does it
+)
+
 // Interface is a workload's leg in a network.
 type Interface struct {
 	Network string
-	Inner   string     // eth0, eth1, …
-	Link    string     // the outer end's name on the host, unique in the lab, at most 15 characters
+	Inner   string     // eth0, eth1, …; of a VM: in the order of its NICs, whatever the guest calls them
+	Link    string     // the outer end's name on the host (a veth's end, a VM's tap), unique in the lab, at most 15 characters
 	Address netip.Addr // in the network's subnet
 	MAC     string     // lower case, colons; given or derived
 }
@@ -92,4 +143,14 @@ func (l *Lab) Network(name string) Network {
 		}
 	}
 	return Network{}
+}
+
+// Image gives the image of that name; every name in a Lab has one.
+func (l *Lab) Image(name string) Image {
+	for _, i := range l.Images {
+		if i.Name == name {
+			return i
+		}
+	}
+	return Image{}
 }
