@@ -18,6 +18,7 @@ type Host interface {
 	Observer
 	Applier
 	Prober
+	ImageStore
 	io.Closer
 }
 

@@ -45,6 +45,9 @@ type MachineOptions struct {
 	Address  netip.Prefix  // of the underlay; zero: 192.0.2.11/24 on the first machine of a fabric, .12 on the second, …
 	MTU      int           // of the underlay, bytes; 0: 1500
 	Latency  time.Duration // that every call takes on top: a round trip
+	// NoLibvirt: the machine can run no VM.
+	NoLibvirt bool
+	Free      int64 // bytes for images; 0: 100 GiB
 }
 
 // Machine keeps what was built on it, whichever session did it.
@@ -62,13 +65,14 @@ type Machine struct {
 	sessions   map[*Session]bool
 	index      int // of the newest link
 	fault      Fault
+	virt       virt
 }
 
 type link struct {
 	hostapi.Link // as it is, but Addresses and PeerIndex, which facts fills in
 	addresses    []address
 	netns        *namespace // nil: the machine's own
-	peer         *link      // of a veth
+	peer         *link      // of a veth, or of a tap: the guest's device
 }
 
 type address struct {
@@ -101,12 +105,16 @@ func (f *Fabric) NewMachine(name string, o MachineOptions) *Machine {
 	if o.MTU == 0 {
 		o.MTU = 1500
 	}
+	if o.Free == 0 {
+		o.Free = 100 << 30
+	}
 	m := &Machine{
 		fabric: f, name: name, underlay: o.Underlay, local: o.Address.Addr(), latency: o.Latency,
 		links:      map[string]*link{},
 		namespaces: map[string]*namespace{},
 		locks:      map[string]lock{},
 		sessions:   map[*Session]bool{},
+		virt:       newVirt(o),
 	}
 	f.machines = append(f.machines, m)
 	m.add(nil, &link{
@@ -166,8 +174,8 @@ func (m *Machine) RemoveLink(netns, name string) {
 	m.remove(m.find(netns, name))
 }
 
-// Objects lists everything that stands on the machine, for a comparison of
-// before and after.
+// Objects lists everything that stands on the machine but base images, which
+// outlive labs, for a comparison of before and after.
 func (m *Machine) Objects() []string {
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
@@ -184,6 +192,12 @@ func (m *Machine) Objects() []string {
 	for _, n := range m.namespaces {
 		all = append(all, "namespace "+n.name)
 		list("namespace "+n.name+" ", n.links)
+	}
+	for name := range m.virt.networks {
+		all = append(all, "libvirt network "+name)
+	}
+	for name := range m.virt.domains {
+		all = append(all, "domain "+name)
 	}
 	slices.Sort(all)
 	return all
@@ -289,7 +303,7 @@ func (l *link) facts(lab string) hostapi.Link {
 		v := *l.VXLAN
 		out.VXLAN = &v
 	}
-	if l.peer != nil {
+	if l.Kind == "veth" {
 		out.PeerIndex = l.peer.Index
 	}
 	return out

@@ -1,6 +1,7 @@
 package hosttest
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -11,6 +12,13 @@ import (
 // probe answers p at once.
 func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 	links := m.links
+	if p.Guest != nil {
+		d, err := m.virt.console(*p.Guest)
+		if err != nil || p.Netns != "" {
+			return hostapi.ProbeResult{Error: hostapi.AsError(cmp.Or(err, invalid("a probe is sent from one place")))}
+		}
+		links = d.inside.links
+	}
 	if p.Netns != "" {
 		n := m.namespaces[p.Netns]
 		if n == nil {

@@ -23,12 +23,13 @@ const (
 	BeforeStep    Moment = "step"
 	BeforeMark    Moment = "mark" // the object is made, and its intent written
 	BeforeProbe   Moment = "probe"
+	BeforeImage   Moment = "image" // a chunk of one
 )
 
 // Fault decides what happens at a moment: nil lets the work go on, ErrCut ends
 // the session as if its connection had broken, any other error fails the work.
-// It may block until ctx ends. step is nil at BeforeObserve and BeforeProbe. It
-// may use the machine.
+// It may block until ctx ends. step is nil where no step is run. It may use
+// the machine.
 type Fault func(ctx context.Context, at Moment, step *hostapi.Step) error
 
 // ErrCut is what a Fault returns to end the session.
@@ -151,6 +152,9 @@ func (m *Machine) facts(req hostapi.ObserveRequest) hostapi.Facts {
 			out.Namespaces = append(out.Namespaces, n)
 		}
 	}
+	if req.Virt != nil {
+		out.Virt = m.virt.facts(*req.Virt, req.Lab)
+	}
 	return out
 }
 
@@ -195,14 +199,8 @@ func (s *Session) Apply(ctx context.Context, b hostapi.Batch) (hostapi.BatchResu
 	if err := s.wait(ctx); err != nil {
 		return hostapi.BatchResult{}, err
 	}
-	m := s.machine
-	m.fabric.mu.Lock()
-	holds := m.locks[b.Lab].session == s
-	m.fabric.mu.Unlock()
-	if !holds {
-		return hostapi.BatchResult{}, &hostapi.Error{
-			Kind: hostapi.KindNotLocked, Message: fmt.Sprintf("this session does not hold the lock of lab %q", b.Lab),
-		}
+	if err := s.holds(b.Lab); err != nil {
+		return hostapi.BatchResult{}, err
 	}
 	var res hostapi.BatchResult
 	for i := range b.Steps {
@@ -219,6 +217,18 @@ func (s *Session) Apply(ctx context.Context, b hostapi.Batch) (hostapi.BatchResu
 		}
 	}
 	return s.outcome(res, nil)
+}
+
+// holds is nil if this session has lab's lock.
+func (s *Session) holds(lab string) error {
+	s.machine.fabric.mu.Lock()
+	defer s.machine.fabric.mu.Unlock()
+	if s.machine.locks[lab].session == s {
+		return nil
+	}
+	return &hostapi.Error{
+		Kind: hostapi.KindNotLocked, Message: fmt.Sprintf("this session does not hold the lock of lab %q", lab),
+	}
 }
 
 // outcome is what the caller gets to know: of a lost session, nothing.
@@ -271,6 +281,25 @@ func (s *Session) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.
 		results[i] = m.probe(p)
 	}
 	return results, nil
+}
+
+// PutImage is hostapi.ImageStore's.
+func (s *Session) PutImage(ctx context.Context, chunk hostapi.ImageChunk) (have int64, err error) {
+	ctx, stop := s.during(ctx)
+	defer stop()
+	if err := s.moment(ctx, BeforeImage, nil); err != nil {
+		return 0, err
+	}
+	if err := s.holds(chunk.Lab); err != nil {
+		return 0, err
+	}
+	m := s.machine
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	if err := s.ended(ctx); err != nil {
+		return 0, err
+	}
+	return m.virt.put(chunk)
 }
 
 // during gives a context that ends with ctx and with the session.

@@ -25,7 +25,10 @@ type work struct {
 
 func (w work) run(s hostapi.Step) (changed bool, err error) {
 	set := 0
-	for _, is := range []bool{s.VTEP != nil, s.Bridge != nil, s.Namespace != nil, s.Veth != nil, s.Address != nil} {
+	for _, is := range []bool{
+		s.VTEP != nil, s.Bridge != nil, s.Namespace != nil, s.Veth != nil, s.Address != nil,
+		s.VirtNetwork != nil, s.Domain != nil, s.Guest != nil,
+	} {
 		if is {
 			set++
 		}
@@ -33,9 +36,13 @@ func (w work) run(s hostapi.Step) (changed bool, err error) {
 	if set != 1 {
 		return false, invalid("a step has one object, not %d", set)
 	}
-	switch s.Op {
-	case hostapi.Remove:
+	switch {
+	case s.Op == hostapi.Remove:
 		return w.remove(s)
+	case s.Guest != nil:
+		return w.guest(*s.Guest)
+	}
+	switch s.Op {
 	case hostapi.Create, hostapi.Update, hostapi.Rebuild:
 	default:
 		return false, invalid("no such operation: %q", s.Op)
@@ -49,6 +56,10 @@ func (w work) run(s hostapi.Step) (changed bool, err error) {
 		return w.namespace(*s.Namespace)
 	case s.Veth != nil:
 		return w.veth(*s.Veth)
+	case s.VirtNetwork != nil:
+		return w.virtNetwork(*s.VirtNetwork)
+	case s.Domain != nil:
+		return w.domain(*s.Domain)
 	}
 	return w.address(*s.Address)
 }
@@ -65,6 +76,14 @@ func (w work) remove(s hostapi.Step) (changed bool, err error) {
 		}
 		w.removeNamespace(n)
 		return true, nil
+	}
+	switch {
+	case s.VirtNetwork != nil:
+		return w.removeVirtNetwork(name)
+	case s.Domain != nil:
+		return w.removeDomain(name)
+	case s.Guest != nil:
+		return false, invalid("a guest goes with its domain")
 	}
 	l := w.links[name]
 	switch {

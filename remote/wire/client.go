@@ -97,6 +97,12 @@ func (c *Client) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.P
 	return results, nil
 }
 
+// PutImage is hostapi.ImageStore's. Calls under way at the same time may reach the
+// host in any order.
+func (c *Client) PutImage(ctx context.Context, chunk hostapi.ImageChunk) (have int64, err error) {
+	return call[hostapi.ImageChunk, int64](ctx, c, methodPutImage, chunk)
+}
+
 // Close fails the calls under way with ErrLost, has the host closed, which gives
 // back the lock, and closes the stream. It takes a few seconds at most; the
 // error is the host's, or says that the host did not confirm. Closing again

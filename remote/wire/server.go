@@ -106,6 +106,8 @@ func (s *session) Assign(_ context.Context, method string) jrpc2.Handler {
 		return handler(s, method, s.host.Apply)
 	case methodProbe:
 		return handler(s, method, s.host.Probe)
+	case methodPutImage:
+		return handler(s, method, s.host.PutImage)
 	case methodClose:
 		return func(context.Context, *jrpc2.Request) (any, error) {
 			return reply[none]{Error: hostapi.AsError(s.close())}, nil

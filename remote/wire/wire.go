@@ -20,6 +20,7 @@ const (
 	methodObserve   = "observe"
 	methodApply     = "apply"
 	methodProbe     = "probe"
+	methodPutImage  = "putImage"
 	methodClose     = "close"
 	methodCancel    = "cancel"    // not answered: params without a request
 	methodHeartbeat = "heartbeat" // not answered

@@ -31,6 +31,7 @@ type stub struct {
 	probe   func(context.Context, []hostapi.Probe) ([]hostapi.ProbeResult, error)
 	close   func() error
 	closes  atomic.Int32
+	hostapi.ImageStore
 }
 
 func (s *stub) Observe(ctx context.Context, r hostapi.ObserveRequest) (hostapi.Facts, error) {
