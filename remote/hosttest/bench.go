@@ -144,6 +144,10 @@ func (b *bench) step(object any) hostapi.Step {
 		return hostapi.Step{Veth: &o}
 	case hostapi.Address:
 		return hostapi.Step{Address: &o}
+	case hostapi.VirtNetwork:
+		return hostapi.Step{VirtNetwork: &o}
+	case hostapi.Domain:
+		return hostapi.Step{Domain: &o}
 	}
 	b.Fatalf("%T is no object of a step", object)
 	return hostapi.Step{}

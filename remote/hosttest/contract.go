@@ -23,6 +23,10 @@ type Env struct {
 	Plant    func(t *testing.T, name string)   // makes a link without a mark, of any kind
 	PlantNet func(t *testing.T, netns string)  // makes a named namespace without a mark
 	Stall    func(t *testing.T, object string) // has the next step on that object wait until its context has ended, then go on; nil: the host cannot
+
+	// For ContractVirt only.
+	Image     []byte                          // qcow2, at most a few MiB; a guest that does nothing will do
+	PlantVirt func(t *testing.T, name string) // defines a libvirt network and a domain without marks
 }
 
 // Contract checks that a Host does what hostapi says. open gives a machine of

@@ -24,7 +24,7 @@ func TestFakeKeepsTheContract(t *testing.T) {
 		"IPv6 underlay": {Address: netip.MustParsePrefix("2001:db8::11/64"), Underlay: "ens3"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hosttest.Contract(t, func(t *testing.T) hosttest.Env {
+			open := func(t *testing.T) hosttest.Env {
 				m := hosttest.NewFabric().NewMachine("host1", options)
 				return hosttest.Env{
 					Host: m.Open(), Reopen: func(*testing.T) hostapi.Host { return m.Open() },
@@ -32,8 +32,15 @@ func TestFakeKeepsTheContract(t *testing.T) {
 					Plant:    func(_ *testing.T, name string) { m.PlantLink(hostapi.Link{Name: name, Up: true}) },
 					PlantNet: func(_ *testing.T, name string) { m.PlantNamespace(name) },
 					Stall:    func(_ *testing.T, object string) { m.Stall(object) },
+					Image:    []byte("an image"),
+					PlantVirt: func(_ *testing.T, name string) {
+						m.PlantVirtNetwork(hostapi.VirtNetworkFacts{Name: name, Forward: "nat", Active: true})
+						m.PlantDomain(hostapi.DomainFacts{Name: name, State: "running"})
+					},
 				}
-			})
+			}
+			t.Run("links", func(t *testing.T) { hosttest.Contract(t, open) })
+			t.Run("libvirt", func(t *testing.T) { hosttest.ContractVirt(t, open) })
 		})
 	}
 }

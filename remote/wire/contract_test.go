@@ -11,7 +11,7 @@ import (
 )
 
 func TestClientKeepsTheContract(t *testing.T) {
-	hosttest.Contract(t, func(t *testing.T) hosttest.Env {
+	open := func(t *testing.T) hosttest.Env {
 		m := hosttest.NewFabric().NewMachine("host1", hosttest.MachineOptions{})
 		open := func(t *testing.T) hostapi.Host {
 			near, far := net.Pipe()
@@ -31,8 +31,15 @@ func TestClientKeepsTheContract(t *testing.T) {
 			Plant:    func(_ *testing.T, name string) { m.PlantLink(hostapi.Link{Name: name, Up: true}) },
 			PlantNet: func(_ *testing.T, name string) { m.PlantNamespace(name) },
 			Stall:    func(_ *testing.T, object string) { m.Stall(object) },
+			Image:    []byte("an image"),
+			PlantVirt: func(_ *testing.T, name string) {
+				m.PlantVirtNetwork(hostapi.VirtNetworkFacts{Name: name, Forward: "nat", Active: true})
+				m.PlantDomain(hostapi.DomainFacts{Name: name, State: "running"})
+			},
 		}
-	})
+	}
+	t.Run("links", func(t *testing.T) { hosttest.Contract(t, open) })
+	t.Run("libvirt", func(t *testing.T) { hosttest.ContractVirt(t, open) })
 }
 
 func TestLockGoesWithTheConnection(t *testing.T) {
