@@ -56,12 +56,13 @@ func sandboxVerb(s streams) *cli.Command {
 					&cli.IntFlag{Name: "mtu", Value: 1500, Usage: "the underlay's MTU in `BYTES`"},
 					&cli.StringFlag{Name: "device", Value: "eth0", Usage: "the underlay device's `NAME` on the hosts"},
 					&cli.BoolFlag{Name: "ipv6", DisableDefaultText: true, Usage: "an IPv6 underlay"},
+					&cli.BoolFlag{Name: "libvirt", DisableDefaultText: true, Usage: "the hosts run libvirtd, for VMs"},
 					&cli.IntFlag{Name: "owner", Usage: "the sandbox is of no use any more when the process `PID` ends; the next one to come up removes it", EnvVars: []string{"VXORCH_SANDBOX_OWNER"}},
 				),
 				Action: func(c *cli.Context) error {
 					box, err := sandbox.Up(c.Context, sandbox.Options{
 						Name: c.String("name"), State: c.String("state"), Hosts: c.Int("hosts"),
-						MTU: c.Int("mtu"), Device: c.String("device"), IPv6: c.Bool("ipv6"), Owner: c.Int("owner"),
+						MTU: c.Int("mtu"), Device: c.String("device"), IPv6: c.Bool("ipv6"), Libvirt: c.Bool("libvirt"), Owner: c.Int("owner"),
 					})
 					if err != nil {
 						return err

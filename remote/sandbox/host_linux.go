@@ -36,12 +36,16 @@ type spec struct {
 	Hosts      string `json:"hosts"`      // /etc/hosts
 	SSHD       string `json:"sshd"`       // the program
 	SSHDConfig string `json:"sshd_config"`
+	// Libvirt is its daemons' programs, in the order of libvirtDaemons; empty:
+	// the host runs none.
+	Libvirt []string `json:"libvirt,omitempty"`
 }
 
 // hostNamespaces are what a host has of its own.
 const hostNamespaces = unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
 
-// boot starts a host and waits until its sshd answers. A boot that fails leaves
+// boot starts a host and waits until its sshd answers, and libvirt where the
+// host has it. A boot that fails leaves
 // a stopped host. While the calling process lives it takes the end of the host's
 // init in; later the machine's init does.
 func (s *Sandbox) boot(ctx context.Context, host HostInfo) (err error) {
@@ -111,7 +115,13 @@ func (s *Sandbox) boot(ctx context.Context, host HostInfo) (err error) {
 	if err := s.connect(host, namespace); err != nil {
 		return err
 	}
-	return s.awaitSSHD(ctx, host, ended)
+	if err := s.awaitSSHD(ctx, host, ended); err != nil {
+		return err
+	}
+	if len(spec.Libvirt) == 0 {
+		return nil
+	}
+	return s.awaitLibvirt(ctx, host, init, ended)
 }
 
 // awaitSSHD waits until the host's sshd answers, its init ended or ctx does.
@@ -147,7 +157,7 @@ func (s *Sandbox) awaitSSHD(ctx context.Context, host HostInfo, ended <-chan str
 	}
 }
 
-// console gives the end of what init and sshd said.
+// console gives the end of what init and its daemons said.
 func (s *Sandbox) console(host string) string {
 	const most = 1000 // bytes
 	text, _ := os.ReadFile(filepath.Join(s.hostDir(host), consoleFile))

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -29,8 +30,8 @@ func InitIfAsked() {
 	os.Exit(1)
 }
 
-// runInit makes the host out of the namespaces it was started in, starts sshd
-// and takes in orphans. All processes of the host die with it.
+// runInit makes the host out of the namespaces it was started in, starts its
+// daemons and takes in orphans. All processes of the host die with it.
 func runInit() error {
 	runtime.LockOSThread() // for spareMachine
 	unix.Umask(0o022)
@@ -58,17 +59,30 @@ func runInit() error {
 	if err != nil {
 		return err
 	}
-	sshd, err := syscall.ForkExec(spec.SSHD, []string{spec.SSHD, "-D", "-e"}, &syscall.ProcAttr{
-		Dir:   "/",
-		Env:   []string{"PATH=" + hostPath},
-		Files: []uintptr{null.Fd(), 1, 2},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		return fmt.Errorf("start %s: %w", spec.SSHD, err)
+	daemons := map[int]string{}
+	start := func(argv ...string) error {
+		pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
+			Dir:   "/",
+			Env:   []string{"PATH=" + hostPath},
+			Files: []uintptr{null.Fd(), 1, 2},
+			Sys:   &syscall.SysProcAttr{Setsid: true},
+		})
+		if err != nil {
+			return fmt.Errorf("start %s: %w", argv[0], err)
+		}
+		daemons[pid] = filepath.Base(argv[0])
+		return nil
+	}
+	if err := start(spec.SSHD, "-D", "-e"); err != nil {
+		return err
+	}
+	for _, daemon := range spec.Libvirt {
+		if err := start(daemon); err != nil {
+			return err
+		}
 	}
 	for range children {
-		if err := reap(sshd); err != nil {
+		if err := reap(daemons); err != nil {
 			return err
 		}
 	}
@@ -86,9 +100,9 @@ func spareMachine() error {
 	return nil
 }
 
-// reap takes in the children that have ended. An sshd that gave up, over its
-// configuration most likely, is an error; one that was killed is not.
-func reap(sshd int) error {
+// reap takes in the children that have ended. A daemon that gave up, over its
+// configuration most likely, is an error; one that was told to end is not.
+func reap(daemons map[int]string) error {
 	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
@@ -96,8 +110,11 @@ func reap(sshd int) error {
 		case errors.Is(err, unix.EINTR):
 		case err != nil || pid == 0:
 			return nil // none, or none that has ended
-		case pid == sshd && status.Exited():
-			return fmt.Errorf("sshd ended with code %d", status.ExitStatus())
+		}
+		name, ours := daemons[pid]
+		delete(daemons, pid) // the number may become another's
+		if ours && status.Exited() && (status.ExitStatus() != 0 || name == "sshd") {
+			return fmt.Errorf("%s ended with code %d", name, status.ExitStatus())
 		}
 	}
 }
@@ -127,6 +144,11 @@ func provision(spec spec) error {
 	}
 	if err := unlockRoot(); err != nil {
 		return err
+	}
+	if len(spec.Libvirt) > 0 {
+		if err := provisionLibvirt(); err != nil {
+			return err
+		}
 	}
 	for _, file := range []struct {
 		path, text string

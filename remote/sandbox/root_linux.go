@@ -78,9 +78,9 @@ func mountAll(spec spec) error {
 	return nil
 }
 
-// hiddenDirs start empty in a host: they hold what its users and its sshd have
-// of their own.
-var hiddenDirs = []string{"/root", "/home", "/etc/ssh"}
+// hiddenDirs start empty in a host: they hold what its users and its daemons
+// have of their own.
+var hiddenDirs = []string{"/root", "/home", "/etc/ssh", "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt"}
 
 // overlay mounts lower, a directory of the machine, on point, with disk to take
 // what is written.
@@ -93,6 +93,9 @@ func overlay(lower, point, disk string) error {
 	}
 	for _, dir := range hiddenDirs {
 		if dir == lower || !under(dir, lower) {
+			continue
+		}
+		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		path := filepath.Join(upper, strings.TrimPrefix(dir, lower))

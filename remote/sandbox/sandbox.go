@@ -8,12 +8,15 @@
 // network namespace on the same underlay without a default route: see
 // [Sandbox.Exec] and [Sandbox.Dial].
 //
+// On request the hosts run the machine's libvirtd too, with nothing of the
+// machine's own guests, networks and settings in it.
+//
 // A host is no wall: root in it is root on the machine's kernel.
 //
 // A host's init process is the calling program itself, started again. Such a
 // program calls [InitIfAsked] before anything else, tests do so in TestMain.
 //
-// It needs Linux, root and an installed sshd.
+// It needs Linux, root and an installed sshd, and for libvirt that and QEMU.
 package sandbox
 
 import (
@@ -39,6 +42,9 @@ type Options struct {
 	MTU    int    // of the underlay, in bytes; default 1500
 	Device string // name of the underlay device in the hosts; default eth0
 	IPv6   bool   // the underlay's addresses are IPv6 instead of IPv4
+
+	// Libvirt has every host run libvirtd and virtlogd.
+	Libvirt bool
 
 	// Owner is a process without which the sandbox is of no use: when it has
 	// ended, the next Sweep or Up removes the sandbox. 0: none.
@@ -111,7 +117,7 @@ const (
 	hostsDir       = "hosts"      // a directory a host, with the files below
 	specFile       = "spec.json"
 	processFile    = "init.json"
-	consoleFile    = "console.log" // what init and sshd said
+	consoleFile    = "console.log" // what init and its daemons said
 	rootDir        = "root"        // mount point in the host's mount namespace
 )
 

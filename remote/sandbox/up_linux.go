@@ -21,7 +21,7 @@ const undoTime = 15 * time.Second
 // bootsAtOnce keeps a machine with many hosts from being slow with each of them.
 const bootsAtOnce = 8
 
-// Up makes a sandbox and returns when every host's sshd answers. Before that it
+// Up makes a sandbox and returns when every host answers. Before that it
 // sweeps, and removes what an unfinished Up or a reboot of the machine left of a
 // sandbox of that name. A sandbox that is up is an error. A failed Up leaves
 // nothing behind.
@@ -35,6 +35,12 @@ func Up(ctx context.Context, o Options) (s *Sandbox, err error) {
 	sshd, err := findSSHD()
 	if err != nil {
 		return nil, err
+	}
+	var libvirt []string
+	if o.Libvirt {
+		if libvirt, err = findLibvirt(); err != nil {
+			return nil, err
+		}
 	}
 	if err := Sweep(ctx, o.State); err != nil {
 		return nil, err
@@ -64,7 +70,7 @@ func Up(ctx context.Context, o Options) (s *Sandbox, err error) {
 	}()
 
 	s = &Sandbox{dir: dir, record: o.layOut()}
-	if err := s.prepare(o, sshd); err != nil {
+	if err := s.prepare(o, sshd, libvirt); err != nil {
 		return s, err
 	}
 	if err := s.makeController(); err != nil {
@@ -89,7 +95,7 @@ func Up(ctx context.Context, o Options) (s *Sandbox, err error) {
 
 // prepare writes the sandbox's directory, the record first: by it the sandbox is
 // found if this process dies.
-func (s *Sandbox) prepare(o Options, sshd string) error {
+func (s *Sandbox) prepare(o Options, sshd string, libvirt []string) error {
 	var err error
 	if s.record.BootID, err = bootID(); err != nil {
 		return err
@@ -131,6 +137,7 @@ func (s *Sandbox) prepare(o Options, sshd string) error {
 			Hosts:      s.record.etcHosts(),
 			SSHD:       sshd,
 			SSHDConfig: sshdConfig(o.SSHDConfig),
+			Libvirt:    libvirt,
 		}
 	}
 	for _, spec := range specs {
@@ -240,7 +247,7 @@ func (s *Sandbox) Stop(ctx context.Context, host string) error {
 
 // Reboot stops a host and starts it again, with the same address, host key and
 // machine id and a new boot id; a stopped one it starts. It returns when the
-// host's sshd answers.
+// host answers.
 func (s *Sandbox) Reboot(ctx context.Context, host string) error {
 	return s.onHost(ctx, host, func(info HostInfo) error { return s.boot(ctx, info) })
 }
