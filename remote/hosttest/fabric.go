@@ -4,7 +4,7 @@
 //
 // A fake machine behaves as hostapi documents, not as a kernel does: it knows no
 // packet sizes, no timing of replies and no links but those of a lab. What
-// depends on a kernel is tested on a kernel.
+// depends on a kernel is tested on a kernel, and what depends on a guest with one.
 package hosttest
 
 import (

@@ -310,7 +310,7 @@ func TestFaults(t *testing.T) {
 			return nil
 		}
 	}
-	for _, m := range []hosttest.Moment{hosttest.BeforeObserve, hosttest.BeforeStep, hosttest.BeforeMark, hosttest.BeforeProbe} {
+	for _, m := range []hosttest.Moment{hosttest.BeforeObserve, hosttest.BeforeStep, hosttest.BeforeMark, hosttest.BeforeProbe, hosttest.BeforeImage} {
 		for name, tc := range map[string]struct{ fault, want error }{
 			"plain error": {broken, &hostapi.Error{Kind: hostapi.KindInternal}},
 			"kind":        {&hostapi.Error{Kind: hostapi.KindPermission, Message: "no"}, &hostapi.Error{Kind: hostapi.KindPermission}},
@@ -326,6 +326,8 @@ func TestFaults(t *testing.T) {
 					_, err = s.Observe(t.Context(), hostapi.ObserveRequest{Lab: "lu"})
 				case hosttest.BeforeProbe:
 					_, err = s.Probe(t.Context(), nil)
+				case hosttest.BeforeImage:
+					_, err = s.PutImage(t.Context(), hostapi.ImageChunk{Lab: "lu"})
 				default:
 					_, err = s.Apply(t.Context(), batch(hostapi.Create, bridge()))
 				}
