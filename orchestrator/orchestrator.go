@@ -49,8 +49,9 @@ type Confirm func(plan.Plan) error
 func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
 	s := c.begin(lab)
 	defer s.close()
-	facts := s.gather(ctx, "")
-	p, problems := plan.Deploy(lab, facts)
+	var in plan.Inputs
+	facts := s.gather(ctx, "", s.deployRequest(in))
+	p, problems := plan.Deploy(lab, facts, in)
 	return s.outcome("plan", p, problems)
 }
 
@@ -59,18 +60,18 @@ func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
 func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Confirm) Outcome {
 	s := c.begin(lab)
 	defer s.close()
-	facts := s.gather(ctx, "deploy")
-	p, problems := plan.Deploy(lab, facts)
+	var in plan.Inputs
+	facts := s.gather(ctx, "deploy", s.deployRequest(in))
+	p, problems := plan.Deploy(lab, facts, in)
 	if s.locked() || len(problems) > 0 {
 		return s.outcome("deploy", plan.Plan{}, problems)
 	}
 	if len(p.Removals) > 0 {
 		if err := confirm(p); err != nil {
-			s.refused = err
-			return s.outcome("deploy", plan.Plan{}, nil)
+			return s.refuse("deploy", err)
 		}
 	}
-	s.run.Apply(ctx, p.Phases, s.hosts, s.batch())
+	s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), nil)
 	return s.outcome("deploy", p, nil)
 }
 
@@ -80,7 +81,11 @@ func (c *Controller) Verify(ctx context.Context, lab *inventory.Lab) Outcome {
 	s := c.begin(lab)
 	defer s.close()
 	s.connect(ctx)
-	s.run.Prove(ctx, plan.PhaseProof, verify.Mesh(lab), s.hosts)
+	containers, vms := verify.Mesh(lab)
+	s.run.Prove(ctx, plan.PhaseProof, containers, s.hosts)
+	if len(vms) > 0 {
+		s.run.Prove(ctx, plan.PhaseVMProof, vms, s.hosts)
+	}
 	return s.outcome("verify", plan.Plan{}, nil)
 }
 
@@ -89,20 +94,30 @@ func (c *Controller) Verify(ctx context.Context, lab *inventory.Lab) Outcome {
 func (c *Controller) Destroy(ctx context.Context, lab *inventory.Lab, confirm Confirm) Outcome {
 	s := c.begin(lab)
 	defer s.close()
-	facts := s.gather(ctx, "destroy")
+	facts := s.gather(ctx, "destroy", func(string) hostapi.ObserveRequest { return s.everything() })
 	p := plan.Destroy(lab.Name, facts)
 	if s.locked() {
 		return s.outcome("destroy", plan.Plan{}, nil)
 	}
 	if p.Changes() > 0 {
 		if err := confirm(p); err != nil {
-			s.refused = err
-			return s.outcome("destroy", plan.Plan{}, nil)
+			return s.refuse("destroy", err)
 		}
-		s.run.Apply(ctx, p.Phases, s.hosts, s.batch())
+		s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), nil)
 		s.lookForRemains(ctx)
 	}
 	return s.outcome("destroy", p, nil)
+}
+
+// everything asks for whatever bears the lab's mark.
+func (s *session) everything() hostapi.ObserveRequest {
+	return hostapi.ObserveRequest{Lab: s.lab.Name, Virt: &hostapi.VirtQuery{}}
+}
+
+// refuse ends a verb before anything is changed.
+func (s *session) refuse(verb string, err error) Outcome {
+	s.refused = err
+	return s.outcome(verb, plan.Plan{}, nil)
 }
 
 // lookForRemains makes a host on which something of the lab still stands a
@@ -114,7 +129,7 @@ func (s *session) lookForRemains(ctx context.Context) {
 			return
 		}
 		_ = s.run.Stage(ctx, name, "look", func(ctx context.Context) (int, error) { // recorded by Stage
-			facts, err := host.Observe(ctx, hostapi.ObserveRequest{Lab: s.lab.Name})
+			facts, err := host.Observe(ctx, s.everything())
 			if err != nil {
 				return 0, err
 			}
@@ -166,6 +181,13 @@ func topology(lab *inventory.Lab, p plan.Plan) report.Topology {
 		for _, leg := range c.Interfaces {
 			t.Endpoints = append(t.Endpoints, report.Endpoint{
 				Name: c.Name, Kind: "container", Host: c.Host, Network: leg.Network, Address: leg.Address.String(), MAC: leg.MAC,
+			})
+		}
+	}
+	for _, vm := range lab.VMs {
+		for _, leg := range vm.Interfaces {
+			t.Endpoints = append(t.Endpoints, report.Endpoint{
+				Name: vm.Name, Kind: "vm", Host: vm.Host, Network: leg.Network, Address: leg.Address.String(), MAC: leg.MAC,
 			})
 		}
 	}

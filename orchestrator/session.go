@@ -29,7 +29,7 @@ type session struct {
 	c       *Controller
 	lab     *inventory.Lab
 	run     *run.Run
-	refused error // by the user, or since nobody could be asked
+	refused error // what ended the verb before anything was changed
 
 	mu    sync.Mutex
 	hosts map[string]hostapi.Host // connected ones, by name
@@ -93,10 +93,15 @@ func (s *session) connectOne(ctx context.Context, name string) error {
 	})
 }
 
-// gather connects to all hosts and reads what the plan needs, no host waiting
-// for another. With a verb it takes the lab's lock on each first. Hosts that
-// fail are missing from the answer.
-func (s *session) gather(ctx context.Context, verb string) map[string]hostapi.Facts {
+// deployRequest gives what a deploy's plan needs to know of a host.
+func (s *session) deployRequest(in plan.Inputs) func(host string) hostapi.ObserveRequest {
+	return func(host string) hostapi.ObserveRequest { return plan.Request(s.lab, host, in) }
+}
+
+// gather connects to all hosts and asks each for what request says and for the
+// ways to the others, no host waiting for another. With a verb it takes the
+// lab's lock on each first. Hosts that fail are missing from the answer.
+func (s *session) gather(ctx context.Context, verb string, request func(host string) hostapi.ObserveRequest) map[string]hostapi.Facts {
 	var lock *hostapi.Holder
 	if verb != "" {
 		lock = &hostapi.Holder{User: s.c.User, Controller: s.c.Machine, Verb: verb, Since: s.c.Now().UTC()}
@@ -109,8 +114,8 @@ func (s *session) gather(ctx context.Context, verb string) map[string]hostapi.Fa
 		err := s.connectOne(ctx, name)
 		if err == nil {
 			err = s.run.Stage(ctx, name, "observe", func(ctx context.Context) (int, error) {
-				req := plan.Request(s.lab, name, peers(name))
-				req.Lock = lock
+				req := request(name)
+				req.Peers, req.Lock = peers(name), lock
 				facts, err := leader.observe(ctx, name, s.host(name), req)
 				mu.Lock()
 				defer mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,6 +53,9 @@ func jsonProgress(w io.Writer) progress {
 	enc := json.NewEncoder(w)
 	return progress{func(e run.Event) {
 		row := map[string]any{"host": e.Host, "stage": e.Stage, "event": "begin"}
+		if e.Note != "" {
+			row["event"], row["note"] = "progress", e.Note
+		}
 		if e.Done {
 			row["event"], row["result"], row["changed"], row["seconds"] = "end", e.Result, e.Changed, e.Seconds
 			if e.Err != nil {
@@ -100,7 +104,7 @@ func liveProgress(w io.Writer, lab *inventory.Lab) progress {
 			if e.Done {
 				now[e.Host] = describeEvent(e)
 			} else {
-				now[e.Host] = e.Stage + " …"
+				now[e.Host] = strings.TrimSpace(e.Stage+" "+e.Note) + " …"
 			}
 		},
 		end: func() {

@@ -16,6 +16,9 @@ const (
 	PhaseVTEPProof = "vtep-proof"
 	PhaseBuild     = "build"
 	PhaseProof     = "proof"
+	PhaseVM        = "vm"
+	PhaseGuest     = "guest"
+	PhaseVMProof   = "vm-proof"
 	PhaseTeardown  = "teardown"
 )
 
@@ -25,10 +28,11 @@ const proofLifetime = 60 * time.Second
 
 // Deploy plans what brings the hosts that facts were gathered from to what lab
 // asks for. It keeps the seed's order: VTEPs with temporary addresses, the proof
-// over them, then bridges and workloads, then the proof of the whole. Problems,
-// if any, are all there are, and the plan is then empty.
-func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts) (Plan, []*Problem) {
-	d := &deployment{lab: lab, facts: facts, underlays: map[string]underlay{}}
+// over them, then bridges and containers and their proof, then the VMs, which
+// take their time, and theirs. Problems, if any, are all there are, and the plan
+// is then empty.
+func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) (Plan, []*Problem) {
+	d := &deployment{lab: lab, facts: facts, inputs: in, underlays: map[string]underlay{}, newBridges: map[hostNetwork]bool{}}
 	for _, host := range lab.Hosts {
 		if _, ok := facts[host.Name]; ok {
 			d.hosts = append(d.hosts, host.Name)
@@ -41,6 +45,7 @@ func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts) (Plan, []*Proble
 	if len(d.problems) == 0 {
 		for _, host := range d.hosts {
 			d.refuseForeign(host)
+			d.refuseVirt(host)
 		}
 	}
 	if len(d.problems) > 0 {
@@ -52,11 +57,16 @@ func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts) (Plan, []*Proble
 type deployment struct {
 	lab       *inventory.Lab
 	facts     map[string]hostapi.Facts
+	inputs    Inputs
 	hosts     []string // with facts, in the lab's order
 	underlays map[string]underlay
 	networks  []settledNetwork
 	problems  []*Problem
+
+	newBridges map[hostNetwork]bool // that this plan makes
 }
+
+type hostNetwork struct{ host, network string }
 
 // settledNetwork is a network with all that the hosts had to tell.
 type settledNetwork struct {
@@ -135,8 +145,19 @@ func (d *deployment) plan() Plan {
 			build.Steps[container.Host] = append(build.Steps[container.Host], d.container(container)...)
 		}
 	}
-	build.Probes = verify.Mesh(d.lab)
+	vms := Phase{Name: PhaseVM, Steps: map[string][]hostapi.Step{}}
+	guests := Phase{Name: PhaseGuest, Proof: PhaseVMProof, Steps: map[string][]hostapi.Step{}}
+	build.Probes, guests.Probes = verify.Mesh(d.lab)
 	p.Phases = []Phase{vteps, build}
+	if len(d.lab.VMs) > 0 {
+		for _, host := range d.hosts {
+			make, wait := d.vms(host)
+			vms.Steps[host] = append(d.virtNetworks(host), make...)
+			guests.Steps[host] = wait
+		}
+		p.Uploads = d.uploads(vms.Steps)
+		p.Phases = append(p.Phases, vms, guests)
+	}
 	return p
 }
 
@@ -198,6 +219,9 @@ func (d *deployment) tunnel(host string, network settledNetwork) tunnel {
 	if raised.Op != "" {
 		raised.VTEP = &vtep
 		t.raise = append(t.raise, raised)
+	}
+	if bridged.Op == hostapi.Create || bridged.Op == hostapi.Rebuild {
+		d.newBridges[hostNetwork{host, network.Name}] = true
 	}
 	if bridged.Op != "" {
 		bridged.Bridge = &bridge
@@ -279,17 +303,9 @@ func (d *deployment) network(name string) settledNetwork {
 // kernel allows once.
 func (d *deployment) refuseForeign(host string) {
 	facts := d.facts[host]
-	refuse := func(kind, name string, mark *hostapi.Mark) {
-		if mark == nil || mark.Lab != d.lab.Name {
-			d.problems = append(d.problems, &Problem{
-				host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)),
-				"choose another name in the inventory, or remove it by hand if nobody needs it",
-			})
-		}
-	}
 	link := func(kind, name string) {
 		if l := findLink(facts, name); l != nil {
-			refuse(kind, name, l.Mark)
+			d.refuse(host, kind, name, l.Mark)
 		}
 	}
 	for _, network := range d.networks {
@@ -310,11 +326,21 @@ func (d *deployment) refuseForeign(host string) {
 			continue
 		}
 		if n := findNamespace(facts, c.Netns); n != nil {
-			refuse(hostapi.KindNamespace, c.Netns, n.Mark)
+			d.refuse(host, hostapi.KindNamespace, c.Netns, n.Mark)
 		}
 		for _, leg := range c.Interfaces {
 			link(hostapi.KindVeth, leg.Link)
 		}
+	}
+}
+
+// refuse makes an object of a wanted name a problem unless it is the lab's.
+func (d *deployment) refuse(host, kind, name string, mark *hostapi.Mark) {
+	if mark == nil || mark.Lab != d.lab.Name {
+		d.problems = append(d.problems, &Problem{
+			host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)),
+			"choose another name in the inventory, or remove it by hand if nobody needs it",
+		})
 	}
 }
 
@@ -341,19 +367,34 @@ func (d *deployment) removeStale(host string) (steps []hostapi.Step, removals []
 			wanted[leg.Link] = true
 		}
 	}
+	domains, networks := map[string]bool{}, map[string]bool{}
+	for _, vm := range d.vmsOn(host) {
+		domains[vm.Domain] = true
+		for _, leg := range vm.Interfaces {
+			networks[leg.Network] = true
+		}
+	}
+	wantedByKind := map[string]map[string]bool{
+		hostapi.KindNamespace: namespaces, hostapi.KindDomain: domains, hostapi.KindVirtNetwork: networks,
+	}
 	steps = teardown(d.lab.Name, d.facts[host], func(kind, name string) bool {
-		if kind == hostapi.KindNamespace {
-			return !namespaces[name]
+		if names, ok := wantedByKind[kind]; ok {
+			return !names[name]
 		}
 		return !wanted[name]
 	})
 	for _, s := range steps {
-		if s.Namespace == nil {
-			continue
+		kind, name := s.Object()
+		var mark *hostapi.Mark
+		switch {
+		case s.Namespace != nil:
+			mark = findNamespace(d.facts[host], name).Mark
+		case s.Domain != nil:
+			mark = findDomain(d.facts[host].Virt, name).Mark
+		default:
+			continue // goes with its workload
 		}
-		if n := findNamespace(d.facts[host], s.Namespace.Name); n != nil && n.Mark != nil {
-			removals = append(removals, Removal{Host: host, Kind: hostapi.KindNamespace, Name: n.Name, Mark: *n.Mark})
-		}
+		removals = append(removals, Removal{Host: host, Kind: kind, Name: name, Mark: *mark})
 	}
 	return steps, removals
 }
@@ -376,10 +417,10 @@ func findInner(n hostapi.NamespaceFacts, name string) *hostapi.Link {
 	return nil
 }
 
-// Request is what the plan needs to know of a host. peers are the other hosts'
-// tunnel or SSH addresses.
-func Request(lab *inventory.Lab, host string, peers []netip.Addr) hostapi.ObserveRequest {
-	req := hostapi.ObserveRequest{Lab: lab.Name, Peers: peers}
+// Request is what the plan needs to know of a host, besides the ways to the
+// others.
+func Request(lab *inventory.Lab, host string, in Inputs) hostapi.ObserveRequest {
+	req := hostapi.ObserveRequest{Lab: lab.Name, Virt: virtQuery(lab, host, in)}
 	for _, n := range lab.Networks {
 		req.Links = append(req.Links, n.VXLAN, n.Name)
 	}

@@ -22,6 +22,7 @@ func Destroy(lab string, facts map[string]hostapi.Facts) Plan {
 // with the namespace, but at a time of its own.
 func teardown(lab string, facts hostapi.Facts, doomed func(kind, name string) bool) []hostapi.Step {
 	var veths, namespaces, bridges, vteps []hostapi.Step
+	domains, networks := teardownVirt(lab, facts.Virt, doomed)
 	for _, l := range facts.Links {
 		if l.Mark == nil || l.Mark.Lab != lab {
 			continue
@@ -46,7 +47,24 @@ func teardown(lab string, facts hostapi.Facts, doomed func(kind, name string) bo
 			namespaces = append(namespaces, hostapi.Step{Op: hostapi.Remove, Namespace: &hostapi.Namespace{Name: n.Name, For: n.Mark.For}})
 		}
 	}
-	return slices.Concat(veths, namespaces, bridges, vteps)
+	return slices.Concat(domains, networks, veths, namespaces, bridges, vteps)
+}
+
+func teardownVirt(lab string, facts *hostapi.VirtFacts, doomed func(kind, name string) bool) (domains, networks []hostapi.Step) {
+	if facts == nil {
+		return nil, nil
+	}
+	for _, d := range facts.Domains {
+		if d.Mark != nil && d.Mark.Lab == lab && doomed(hostapi.KindDomain, d.Name) {
+			domains = append(domains, hostapi.Step{Op: hostapi.Remove, Domain: &hostapi.Domain{Name: d.Name, For: d.Mark.For}})
+		}
+	}
+	for _, n := range facts.Networks {
+		if n.Mark != nil && n.Mark.Lab == lab && doomed(hostapi.KindVirtNetwork, n.Name) {
+			networks = append(networks, hostapi.Step{Op: hostapi.Remove, VirtNetwork: &hostapi.VirtNetwork{Name: n.Name, For: n.Mark.For}})
+		}
+	}
+	return domains, networks
 }
 
 // Remains lists what still bears the lab's mark or intent, for people.

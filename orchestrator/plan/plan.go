@@ -14,6 +14,9 @@ type Plan struct {
 	// Removals are the workloads that deploy takes away because the inventory no
 	// longer has them. They are among the steps.
 	Removals []Removal
+	// Uploads are the images that hosts lack; they have to be there before the
+	// phase that makes the VMs.
+	Uploads []Upload
 	// Networks is how the hosts settled what the inventory left to them.
 	Networks []Network
 	// Notes say what was left out and why, for people.
@@ -44,14 +47,13 @@ type Network struct {
 	Group string // multicast group; empty in other flood modes
 }
 
-// Changes counts the steps of all phases that leave something changed: a proof's
-// temporary addresses come and go and do not count.
+// Changes counts the steps of all phases that leave something changed.
 func (p Plan) Changes() int {
 	n := 0
 	for _, phase := range p.Phases {
 		for _, steps := range phase.Steps {
 			for _, step := range steps {
-				if step.Address == nil {
+				if Lasting(step) {
 					n++
 				}
 			}
@@ -59,6 +61,10 @@ func (p Plan) Changes() int {
 	}
 	return n
 }
+
+// Lasting tells whether a step leaves something changed: a proof's temporary
+// addresses come and go, and a guest is only waited for.
+func Lasting(s hostapi.Step) bool { return s.Address == nil && s.Guest == nil }
 
 // Problem is why no plan can be made. Nothing has been changed on any host.
 type Problem struct {

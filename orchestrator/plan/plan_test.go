@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +39,32 @@ func parse(t *testing.T, text string) *inventory.Lab {
 		t.Fatal(err)
 	}
 	return lab
+}
+
+const seedWithVMs = seed + `
+images:
+  cirros: {file: cirros.img, login: {user: cirros, password: gocubsgo}}
+vms:
+  vm1: {host: host1, address: 192.168.100.21, image: cirros, domain: testlu-vm}
+  vm2: {host: host2, address: 192.168.100.22, image: cirros, domain: testlu-vm, provision: console}
+`
+
+// inputs is what the controller adds for seedWithVMs.
+func inputs() plan.Inputs {
+	return plan.Inputs{
+		Images: map[string]hostapi.Image{"cirros": {SHA256: strings.Repeat("ab", 32)}},
+		Sizes:  map[string]int64{"cirros": 13 << 20},
+		Seeds:  map[string][]byte{"vm1": []byte("seed")},
+	}
+}
+
+// withLibvirt gives hosts a libvirt on which nothing stands.
+func withLibvirt(facts map[string]hostapi.Facts) map[string]hostapi.Facts {
+	for host, f := range facts {
+		f.Virt = &hostapi.VirtFacts{Version: "9.0.0"}
+		facts[host] = f
+	}
+	return facts
 }
 
 // bare is a host with an underlay device and nothing else, reaching peer by it.
@@ -90,6 +117,24 @@ func built(facts map[string]hostapi.Facts, p plan.Plan) map[string]hostapi.Facts
 		for _, name := range order {
 			f.Links = append(f.Links, *links[name])
 		}
+		if f.Virt != nil {
+			virt := *f.Virt
+			for _, phase := range p.Phases {
+				for _, s := range phase.Steps[host] {
+					mark := &hostapi.Mark{Lab: "lu", User: "alice", Controller: "laptop"}
+					switch {
+					case s.VirtNetwork != nil:
+						virt.Networks = append(virt.Networks, hostapi.VirtNetworkFacts{Name: s.VirtNetwork.Name, Mark: mark, Forward: "bridge",
+							Bridge: s.VirtNetwork.Bridge, Active: true, Autostart: true})
+					case s.Domain != nil:
+						mark.For = s.Domain.For
+						virt.Domains = append(virt.Domains, hostapi.DomainFacts{Name: s.Domain.Name, Mark: mark, Spec: s.Domain.Spec(), State: "running",
+							Memory: s.Domain.Memory, VCPUs: s.Domain.VCPUs, Interfaces: s.Domain.Interfaces, Whole: true})
+					}
+				}
+			}
+			f.Virt = &virt
+		}
 		after[host] = f
 	}
 	return after
@@ -97,7 +142,12 @@ func built(facts map[string]hostapi.Facts, p plan.Plan) map[string]hostapi.Facts
 
 func deploy(t *testing.T, lab *inventory.Lab, facts map[string]hostapi.Facts) plan.Plan {
 	t.Helper()
-	p, problems := plan.Deploy(lab, facts)
+	return deployWith(t, lab, facts, plan.Inputs{})
+}
+
+func deployWith(t *testing.T, lab *inventory.Lab, facts map[string]hostapi.Facts, in plan.Inputs) plan.Plan {
+	t.Helper()
+	p, problems := plan.Deploy(lab, facts, in)
 	if len(problems) > 0 {
 		t.Fatalf("Deploy gives problems: %v", problems)
 	}
@@ -137,6 +187,40 @@ func TestPlansAsPrinted(t *testing.T) {
 		"removed": func(t *testing.T) plan.Plan {
 			less := parse(t, strings.Replace(seed, "  cn2: {host: host2, address: 192.168.100.12, netns: container0}\n", "", 1))
 			return deploy(t, less, standing(t))
+		},
+		"vms-fresh": func(t *testing.T) plan.Plan {
+			return deployWith(t, parse(t, seedWithVMs), withLibvirt(bareHosts()), inputs())
+		},
+		"vms-unchanged": func(t *testing.T) plan.Plan {
+			lab := parse(t, seedWithVMs)
+			before := withLibvirt(bareHosts())
+			return deployWith(t, lab, built(before, deployWith(t, lab, before, inputs())), inputs())
+		},
+		"vms-drift": func(t *testing.T) plan.Plan {
+			lab := parse(t, seedWithVMs)
+			before := withLibvirt(bareHosts())
+			facts := built(before, deployWith(t, lab, before, inputs()))
+			facts["host1"].Virt.Domains[0].State = "shutoff"
+			facts["host1"].Virt.Networks[0].Active = false
+			facts["host2"].Virt.Domains[0].Memory = 1 << 30
+			return deployWith(t, lab, facts, inputs())
+		},
+		"vms-bridge-gone": func(t *testing.T) plan.Plan {
+			lab := parse(t, seedWithVMs)
+			before := withLibvirt(bareHosts())
+			facts := built(before, deployWith(t, lab, before, inputs()))
+			f := facts["host1"]
+			f.Links = slices.DeleteFunc(f.Links, func(l hostapi.Link) bool { return l.Name == "lu-br0" })
+			facts["host1"] = f
+			return deployWith(t, lab, facts, inputs())
+		},
+		"vms-removed": func(t *testing.T) plan.Plan {
+			before := withLibvirt(bareHosts())
+			return deploy(t, lab, built(before, deployWith(t, parse(t, seedWithVMs), before, inputs())))
+		},
+		"vms-destroy": func(t *testing.T) plan.Plan {
+			before := withLibvirt(bareHosts())
+			return plan.Destroy("lu", built(before, deployWith(t, parse(t, seedWithVMs), before, inputs())))
 		},
 		"destroy": func(t *testing.T) plan.Plan { return plan.Destroy("lu", standing(t)) },
 	} {
@@ -197,7 +281,7 @@ func TestUnderlayIsSettled(t *testing.T) {
 				c.edit(&f)
 			}
 			facts["host1"] = f
-			p, problems := plan.Deploy(parse(t, lab(c.more)), facts)
+			p, problems := plan.Deploy(parse(t, lab(c.more)), facts, plan.Inputs{})
 			if c.want != "" {
 				if len(problems) != 1 || problems[0].Host != "host1" || !strings.Contains(problems[0].Message, c.want) {
 					t.Fatalf("problems are %v, want one of host1 with %q", problems, c.want)
@@ -246,7 +330,7 @@ func TestMTUIsTheSmallestUnderlaysLessTheOverhead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			lab := parse(t, "lab: lu\nhosts: {host1: {address: h1}, host2: {address: h2}}\nnetworks: {n: {mtu: "+c.mtu+"}}\n")
-			p, problems := plan.Deploy(lab, c.facts)
+			p, problems := plan.Deploy(lab, c.facts, plan.Inputs{})
 			if c.fails != "" {
 				if len(problems) == 0 || !strings.Contains(problems[0].Message, c.fails) {
 					t.Fatalf("problems are %v, want %q", problems, c.fails)
@@ -278,5 +362,45 @@ func TestTemporaryAddressLeftByADeadRunIsTakenAway(t *testing.T) {
 	}
 	if len(removed) != 1 || removed[0] != left {
 		t.Errorf("the plan removes %v, want %v alone", removed, left)
+	}
+}
+
+func TestHostThatCannotRunItsVMsIsNamed(t *testing.T) {
+	unusable := func(f hostapi.Facts) hostapi.Facts {
+		f.Virt = &hostapi.VirtFacts{Unusable: &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "no libvirt answers", Hint: "vxorch prepare installs it"}}
+		return f
+	}
+	foreign := func(f hostapi.Facts) hostapi.Facts {
+		f.Virt = &hostapi.VirtFacts{
+			Domains:  []hostapi.DomainFacts{{Name: "testlu-vm", State: "running"}},
+			Networks: []hostapi.VirtNetworkFacts{{Name: "lu-br0", Mark: &hostapi.Mark{Lab: "other", User: "bob", Controller: "ci"}}},
+		}
+		return f
+	}
+	for name, c := range map[string]struct {
+		facts func(hostapi.Facts) hostapi.Facts
+		want  []string
+	}{
+		"no libvirt": {unusable, []string{"host2: cannot run VMs: no libvirt answers"}},
+		"another's domain and network there": {foreign, []string{
+			"host2: domain testlu-vm exists already and was not made by vxorch",
+			`host2: libvirt network lu-br0 exists already and belongs to lab "other" of bob@ci`,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			facts := withLibvirt(bareHosts())
+			facts["host2"] = c.facts(facts["host2"])
+			_, problems := plan.Deploy(parse(t, seedWithVMs), facts, inputs())
+			var got []string
+			for _, p := range problems {
+				if p.Hint == "" {
+					t.Errorf("%v has no hint", p)
+				}
+				got = append(got, p.Error())
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // signs stand before a step, as diff-minded people read them.
 var signs = map[hostapi.Op]string{
-	hostapi.Create: "+", hostapi.Update: "~", hostapi.Rebuild: "±", hostapi.Remove: "-",
+	hostapi.Create: "+", hostapi.Update: "~", hostapi.Rebuild: "±", hostapi.Remove: "-", hostapi.Await: "…",
 }
 
 // WriteText prints the plan for people: the steps by phase and host, in the
@@ -25,6 +25,11 @@ func (p Plan) WriteText(w io.Writer) error {
 			continue
 		}
 		fmt.Fprintf(&b, "%s\n", phase.Name)
+		if phase.Name == PhaseVM {
+			for _, u := range p.Uploads {
+				fmt.Fprintf(&b, "  first image %s to %s: %d of %d bytes\n", u.Image, u.Host, u.Size-u.Have, u.Size)
+			}
+		}
 		for _, host := range hosts {
 			fmt.Fprintf(&b, "  %s\n", host)
 			for _, step := range phase.Steps[host] {
@@ -131,6 +136,14 @@ func wanted(s hostapi.Step) []string {
 			details = append(details, a.String())
 		}
 		return append(details, fmt.Sprintf("mtu %d", s.Veth.MTU))
+	case s.VirtNetwork != nil:
+		return []string{"bridge " + s.VirtNetwork.Bridge}
+	case s.Domain != nil:
+		details := []string{"image " + s.Domain.Image.Short(), fmt.Sprintf("%d MiB", s.Domain.Memory>>20)}
+		for _, leg := range s.Domain.Interfaces {
+			details = append(details, fmt.Sprintf("%s on %s, mtu %d", leg.MAC, leg.Network, leg.MTU))
+		}
+		return details
 	}
 	return nil
 }

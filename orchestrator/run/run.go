@@ -23,6 +23,7 @@ import (
 type Event struct {
 	Host  string
 	Stage string
+	Note  string // how far it is, while it goes on
 	Done  bool
 	// Of an event that is Done:
 	Result  string // report.OK, report.Changed or report.Failed
@@ -103,9 +104,15 @@ func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Cont
 	return err
 }
 
+// Note tells how far a host's stage is.
+func (r *Run) Note(host, stage, note string) {
+	r.emit(Event{Host: host, Stage: stage, Note: note})
+}
+
 // Apply runs the phases on hosts. batch says for whom the steps are; its steps
-// are ignored.
-func (r *Run) Apply(ctx context.Context, phases []plan.Phase, hosts map[string]hostapi.Host, batch hostapi.Batch) {
+// are ignored. before is called ahead of a host's steps of a phase, which wait
+// for it; it may be nil.
+func (r *Run) Apply(ctx context.Context, phases []plan.Phase, hosts map[string]hostapi.Host, batch hostapi.Batch, before func(host, phase string)) {
 	for len(phases) > 0 {
 		// Up to and with the next phase that has probes nobody waits for anybody.
 		until := slices.IndexFunc(phases, func(p plan.Phase) bool { return len(p.Probes) > 0 })
@@ -115,6 +122,9 @@ func (r *Run) Apply(ctx context.Context, phases []plan.Phase, hosts map[string]h
 		}
 		each(hosts, func(name string, host hostapi.Host) {
 			for _, phase := range stretch {
+				if before != nil {
+					before(name, phase.Name)
+				}
 				if r.steps(ctx, phase, name, host, batch) != nil {
 					return
 				}
@@ -136,8 +146,7 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 		result, err := host.Apply(ctx, batch)
 		changed := 0
 		for i, s := range result.Steps {
-			// A proof's addresses come and go: they are no change to the host.
-			if s.Changed && batch.Steps[i].Address == nil {
+			if s.Changed && plan.Lasting(batch.Steps[i]) {
 				changed++
 			}
 		}
@@ -184,7 +193,11 @@ func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, host
 	})
 }
 
+// absent tells why a probe cannot be sent; empty: it can.
 func (r *Run) absent(p verify.Pair, hosts map[string]hostapi.Host) string {
+	if p.Mute != "" {
+		return p.Mute
+	}
 	for _, name := range []string{p.FromHost, p.ToHost} {
 		if hosts[name] == nil || r.Err(name) != nil {
 			return name + " failed"
@@ -270,7 +283,8 @@ func (r *Run) Result(lab, verb string) *report.Result {
 		}
 	}
 	for _, p := range result.Probes {
-		if p.Result != report.Pass {
+		// What was skipped is no fault of the lab's, or its host's failure counts.
+		if p.Result == report.Fail {
 			result.Result = report.Fail
 		}
 	}

@@ -3,6 +3,7 @@
 package verify
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -10,6 +11,10 @@ import (
 	"vxorch/orchestrator/report"
 	"vxorch/remote/hostapi"
 )
+
+// consoleDeadline bounds a VM's pings through its console: logging in, and
+// three tries of each.
+const consoleDeadline = 60 * time.Second
 
 // pingBytes is the ICMP payload that ping(8) sends by default.
 const pingBytes = 56
@@ -21,42 +26,82 @@ type Pair struct {
 	From, To string // workloads; of a VTEP proof the hosts
 	FromHost string
 	ToHost   string
-	Netns    string // to send from; empty: the host's own
+	Netns    string         // to send from; empty: the host's own
+	Guest    *hostapi.Guest // to send from inside; nil: not a VM
+	Mute     string         // why nothing can be sent; empty: it can
 	Target   netip.Addr
 }
 
-// Mesh gives every directed pair of endpoints that share a network, each once.
-// Pairs of containers on different hosts are the seed's container proof; what
-// else there is belongs to the mesh.
-func Mesh(lab *inventory.Lab) []Pair {
-	var pairs []Pair
-	for _, from := range lab.Containers {
-		for _, leg := range from.Interfaces {
-			for _, to := range lab.Containers {
-				if to.Name == from.Name {
-					continue
-				}
-				for _, far := range to.Interfaces {
+// Mesh gives every directed pair of endpoints that share a network, each once:
+// first those between containers, then those with a VM at one end or both, whose
+// proof comes later since VMs take their time to start. Pairs of containers and
+// pairs of VMs on different hosts are the seed's proofs of their own; what else
+// there is belongs to the mesh.
+func Mesh(lab *inventory.Lab) (containers, vms []Pair) {
+	ends := endpoints(lab)
+	for _, from := range ends {
+		for _, to := range ends {
+			if to.name == from.name {
+				continue
+			}
+			for _, leg := range from.legs {
+				for _, far := range to.legs {
 					if far.Network != leg.Network {
 						continue
 					}
-					pairs = append(pairs, Pair{
+					pair := Pair{
 						Stage: meshStage(from, to), Network: leg.Network,
-						From: from.Name, FromHost: from.Host, Netns: from.Netns,
-						To: to.Name, ToHost: to.Host, Target: far.Address,
-					})
+						From: from.name, FromHost: from.host, Netns: from.netns, Guest: from.guest, Mute: from.mute,
+						To: to.name, ToHost: to.host, Target: far.Address,
+					}
+					if from.vm || to.vm {
+						vms = append(vms, pair)
+					} else {
+						containers = append(containers, pair)
+					}
 				}
 			}
 		}
 	}
-	return pairs
+	return containers, vms
 }
 
-func meshStage(from, to inventory.Container) string {
-	if from.Host != to.Host {
-		return report.StageContainer
+// endpoint is a workload as its proofs see it.
+type endpoint struct {
+	name, host string
+	vm         bool
+	netns      string
+	guest      *hostapi.Guest
+	mute       string // why nothing can be sent from inside; empty: it can
+	legs       []inventory.Interface
+}
+
+func endpoints(lab *inventory.Lab) []endpoint {
+	var ends []endpoint
+	for _, c := range lab.Containers {
+		ends = append(ends, endpoint{name: c.Name, host: c.Host, netns: c.Netns, legs: c.Interfaces})
 	}
-	return report.StageMesh
+	for _, vm := range lab.VMs {
+		end := endpoint{name: vm.Name, host: vm.Host, vm: true, legs: vm.Interfaces}
+		login := lab.Image(vm.Image).Login
+		if login.User == "" {
+			end.mute = fmt.Sprintf("image %s has no login, so nothing can be sent from inside %s", vm.Image, vm.Name)
+		} else {
+			end.guest = &hostapi.Guest{Domain: vm.Domain, Login: hostapi.Login(login), Deadline: consoleDeadline}
+		}
+		ends = append(ends, end)
+	}
+	return ends
+}
+
+func meshStage(from, to endpoint) string {
+	switch {
+	case from.host == to.host || from.vm != to.vm:
+		return report.StageMesh
+	case from.vm:
+		return report.StageVM
+	}
+	return report.StageContainer
 }
 
 // VTEPs gives the directed pairs of hosts in a network of which changed is true
@@ -79,7 +124,7 @@ func VTEPs(network inventory.Network, hosts []string, changed map[string]bool) [
 
 // Probe is what the sending host is asked.
 func (p Pair) Probe() hostapi.Probe {
-	return hostapi.Probe{Netns: p.Netns, Target: p.Target, Bytes: pingBytes}
+	return hostapi.Probe{Netns: p.Netns, Guest: p.Guest, Target: p.Target, Bytes: pingBytes}
 }
 
 // Judge turns what came of p's probe into a row of the report.

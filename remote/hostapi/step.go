@@ -15,6 +15,7 @@ const (
 	Update  Op = "change"  // in place
 	Rebuild Op = "rebuild" // removed and made anew, since the kernel cannot change it in place
 	Remove  Op = "remove"
+	Await   Op = "await" // of a guest: until it answers
 )
 
 // Step is one thing to do on one host: exactly one of the objects is set. Of an

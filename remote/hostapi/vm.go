@@ -38,11 +38,12 @@ type Image struct {
 	Path   string `json:"path,omitempty"`   // absolute, on the host; never written to
 }
 
-func (i Image) String() string {
+// Short names the image for people.
+func (i Image) Short() string {
 	if i.Path != "" {
 		return i.Path
 	}
-	return "sha256:" + i.SHA256
+	return "sha256:" + i.SHA256[:min(len(i.SHA256), 12)]
 }
 
 // VirtNetwork is a libvirt network that hands VMs to a bridge (forward

@@ -1,0 +1,256 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"vxorch/inventory"
+	"vxorch/remote/hostapi"
+)
+
+const (
+	// bootPatience is for how long a guest may be silent before its console is
+	// tried: a small one under TCG answers within ten seconds.
+	bootPatience = 45 * time.Second
+	// bootDeadline is when a guest is given up: CirrOS alone waits 180 s for
+	// DHCP where nobody answers, then polls for metadata.
+	bootDeadline = 6 * time.Minute
+)
+
+// Inputs is what the controller knows of a lab beyond its inventory.
+type Inputs struct {
+	Images map[string]hostapi.Image // by name: file and url images by their SHA-256
+	Sizes  map[string]int64         // bytes of those; by name
+	Seeds  map[string][]byte        // NoCloud seeds by VM; none: no seed
+}
+
+// Upload is an image that a host lacks.
+type Upload struct {
+	Host  string
+	Image string // its name
+	Have  int64  // bytes that the host has already
+	Size  int64
+}
+
+// legs are a VM's interfaces as its domain has them.
+func (d *deployment) legs(vm inventory.VM) []hostapi.DomainInterface {
+	var all []hostapi.DomainInterface
+	for _, leg := range vm.Interfaces {
+		network := d.network(leg.Network)
+		all = append(all, hostapi.DomainInterface{
+			Network: network.Name, Tap: leg.Link, Model: vm.NIC, MAC: leg.MAC, MTU: network.mtu,
+			Addresses: []netip.Prefix{netip.PrefixFrom(leg.Address, network.Subnet.Bits())},
+		})
+	}
+	return all
+}
+
+// domain is what the inventory asks for.
+func (d *deployment) domain(vm inventory.VM) hostapi.Domain {
+	domain := hostapi.Domain{
+		Name: vm.Domain, For: vm.Name, Image: d.inputs.Images[vm.Image],
+		Memory: vm.Memory, VCPUs: vm.VCPUs, DiskBus: vm.DiskBus, Machine: vm.Machine,
+		Interfaces: d.legs(vm), Seed: d.inputs.Seeds[vm.Name],
+		Lease: vm.Provision == inventory.ProvisionAuto || vm.Provision == inventory.ProvisionDHCP,
+	}
+	if vm.VNC != nil {
+		domain.VNC = &hostapi.VNC{Listen: vm.VNC.Listen.String(), Port: vm.VNC.Port, Password: vm.VNC.Password}
+	}
+	return domain
+}
+
+// virtNetworks plans the libvirt networks that a host's VMs need.
+func (d *deployment) virtNetworks(host string) []hostapi.Step {
+	var steps []hostapi.Step
+	planned := map[string]bool{}
+	for _, vm := range d.vmsOn(host) {
+		for _, leg := range vm.Interfaces {
+			if planned[leg.Network] {
+				continue
+			}
+			planned[leg.Network] = true
+			network := hostapi.VirtNetwork{Name: leg.Network, For: leg.Network, Bridge: leg.Network}
+			s := step(findVirtNetwork(d.facts[host].Virt, network.Name), network.Diff)
+			if s.Op != "" {
+				s.VirtNetwork = &network
+				steps = append(steps, s)
+			}
+		}
+	}
+	return steps
+}
+
+// vms plans a host's VMs: the steps that make them, and those that wait until
+// their guests answer.
+func (d *deployment) vms(host string) (make, wait []hostapi.Step) {
+	for _, vm := range d.vmsOn(host) {
+		domain := d.domain(vm)
+		seen := findDomain(d.facts[host].Virt, domain.Name)
+		s := step(seen, domain.Diff)
+		if seen != nil && s.Op != hostapi.Rebuild && d.losesBridge(host, domain) {
+			// libvirt joins a tap to its bridge when the domain starts, and only then.
+			s.Op = hostapi.Rebuild
+			s.Changes = append(s.Changes, hostapi.Change{Property: "bridge", From: "another", To: "new"})
+		}
+		if s.Op != "" {
+			s.Domain = &domain
+			make = append(make, s)
+		}
+		if vm.Provision == inventory.ProvisionNone {
+			continue
+		}
+		guest := hostapi.Guest{
+			Domain: domain.Name, Interfaces: domain.Interfaces, Patience: bootPatience, Deadline: bootDeadline,
+			Login: hostapi.Login(d.lab.Image(vm.Image).Login),
+		}
+		switch vm.Provision {
+		case inventory.ProvisionConsole:
+			guest.Console, guest.Patience = true, 0
+		case inventory.ProvisionAuto:
+			guest.Console = guest.Login.User != ""
+		}
+		wait = append(wait, hostapi.Step{Op: hostapi.Await, Guest: &guest})
+	}
+	return make, wait
+}
+
+// losesBridge tells whether a bridge that the domain is on is made anew.
+func (d *deployment) losesBridge(host string, domain hostapi.Domain) bool {
+	for _, leg := range domain.Interfaces {
+		if d.newBridges[hostNetwork{host, leg.Network}] {
+			return true
+		}
+	}
+	return false
+}
+
+// uploads lists the images that the hosts' new domains stand on and the hosts
+// lack.
+func (d *deployment) uploads(makes map[string][]hostapi.Step) []Upload {
+	var all []Upload
+	for _, host := range d.hosts {
+		listed := map[string]bool{}
+		for _, vm := range d.vmsOn(host) {
+			image := d.inputs.Images[vm.Image]
+			if image.SHA256 == "" || listed[vm.Image] || !makesDomain(makes[host], vm.Domain) {
+				continue
+			}
+			listed[vm.Image] = true
+			seen := findImage(d.facts[host].Virt, image)
+			if !seen.Whole {
+				all = append(all, Upload{Host: host, Image: vm.Image, Have: seen.Have, Size: d.inputs.Sizes[vm.Image]})
+			}
+		}
+	}
+	return all
+}
+
+// makesDomain tells whether one of steps makes that domain anew.
+func makesDomain(steps []hostapi.Step, name string) bool {
+	for _, s := range steps {
+		if s.Domain != nil && s.Domain.Name == name && s.Op != hostapi.Update {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseVirt finds what keeps a host from running its VMs.
+func (d *deployment) refuseVirt(host string) {
+	vms := d.vmsOn(host)
+	if len(vms) == 0 {
+		return
+	}
+	virt := d.facts[host].Virt
+	if virt == nil || virt.Unusable != nil {
+		problem := &Problem{host, "cannot run VMs", "vxorch prepare installs what a host lacks"}
+		if virt != nil {
+			problem.Message += ": " + virt.Unusable.Message
+			if virt.Unusable.Hint != "" {
+				problem.Hint = virt.Unusable.Hint
+			}
+		}
+		d.problems = append(d.problems, problem)
+		return
+	}
+	for _, vm := range vms {
+		if seen := findDomain(virt, vm.Domain); seen != nil {
+			d.refuse(host, hostapi.KindDomain, vm.Domain, seen.Mark)
+		}
+		for _, leg := range vm.Interfaces {
+			if seen := findVirtNetwork(virt, leg.Network); seen != nil {
+				d.refuse(host, hostapi.KindVirtNetwork, leg.Network, seen.Mark)
+			}
+		}
+		if image := d.inputs.Images[vm.Image]; image.Path != "" && !findImage(virt, image).Whole {
+			d.problems = append(d.problems, &Problem{
+				host, fmt.Sprintf("image %s is not there: %s", vm.Image, image.Path),
+				fmt.Sprintf("correct images.%s.path, or name it by file to have it uploaded", vm.Image),
+			})
+		}
+	}
+}
+
+func (d *deployment) vmsOn(host string) []inventory.VM {
+	var vms []inventory.VM
+	for _, vm := range d.lab.VMs {
+		if vm.Host == host {
+			vms = append(vms, vm)
+		}
+	}
+	return vms
+}
+
+// virtQuery is what the plan needs to know of a host's libvirt; nil without VMs
+// there.
+func virtQuery(lab *inventory.Lab, host string, in Inputs) *hostapi.VirtQuery {
+	var query *hostapi.VirtQuery
+	for _, vm := range lab.VMs {
+		if vm.Host != host {
+			continue
+		}
+		if query == nil {
+			query = &hostapi.VirtQuery{}
+		}
+		query.Domains = append(query.Domains, vm.Domain)
+		query.Images = append(query.Images, in.Images[vm.Image])
+		for _, leg := range vm.Interfaces {
+			query.Networks = append(query.Networks, leg.Network)
+		}
+	}
+	return query
+}
+
+func findVirtNetwork(facts *hostapi.VirtFacts, name string) *hostapi.VirtNetworkFacts {
+	if facts != nil {
+		for i := range facts.Networks {
+			if facts.Networks[i].Name == name {
+				return &facts.Networks[i]
+			}
+		}
+	}
+	return nil
+}
+
+func findDomain(facts *hostapi.VirtFacts, name string) *hostapi.DomainFacts {
+	if facts != nil {
+		for i := range facts.Domains {
+			if facts.Domains[i].Name == name {
+				return &facts.Domains[i]
+			}
+		}
+	}
+	return nil
+}
+
+func findImage(facts *hostapi.VirtFacts, image hostapi.Image) hostapi.ImageFacts {
+	if facts != nil {
+		for _, f := range facts.Images {
+			if f.Image == image {
+				return f
+			}
+		}
+	}
+	return hostapi.ImageFacts{}
+}
