@@ -3,6 +3,7 @@ package inventory
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strings"
 
@@ -20,10 +21,17 @@ import (
 //     the workloads, so one leaves its place only where a workload was
 //     written onto it, for the highest address that is free; that renumbers
 //     nobody, for VTEPs have their addresses during a proof only.
-//   - A workload's auto takes the next free place from .11 upwards, then, at the
-//     end of the subnet, from .1. It does not look at what later workloads have
-//     written: who writes an address that is taken gets an error.
-const lowVTEPs = 10
+//   - A container's auto takes the next free place from .11 upwards, a VM's from
+//     .101 (in a subnet that is no /24 or /25: from its middle). Where the one
+//     comes to the other's beginning it goes on at the far end: both walk the
+//     same round, in opposite directions. So they meet only where the subnet is
+//     full, and a container appended moves no VM.
+//   - Auto does not look at what later workloads have written, nor a VM's at what
+//     containers have: who has an address written that is taken gets an error.
+const (
+	lowVTEPs = 10
+	firstVM  = 100 // of a /24 or a /25
+)
 
 // autoAddresses bounds what is given out of an IPv6 subnet, so that the VTEPs at
 // its end stay readable and clear of the anycast addresses of RFC 2526.
@@ -35,19 +43,20 @@ type pool struct {
 	used     map[netip.Addr]use
 	reserved func(host int) bool // whether the place of the VTEP of that host is kept free
 	hosts    int
-	next     uint64 // step of the walk of auto
+	// Steps of the round that auto made, from either side.
+	containers, machines uint64
 }
 
 // size is the number of addresses to give out.
 func (s *pool) size() uint64 {
-	bits := s.subnet.Addr().BitLen() - s.subnet.Bits()
+	width := s.subnet.Addr().BitLen() - s.subnet.Bits()
 	if s.subnet.Addr().Is4() {
-		return 1<<bits - 2
+		return 1<<width - 2
 	}
-	if bits > 20 {
+	if width > 20 {
 		return autoAddresses
 	}
-	return 1<<bits - 1
+	return 1<<width - 1
 }
 
 // place is the address at an offset from the subnet's first usable one.
@@ -81,30 +90,64 @@ func (s *pool) keptForVTEP(offset uint64) bool {
 	return host < uint64(s.hosts) && s.reserved(int(host))
 }
 
-// auto gives the next free address for a workload.
-func (s *pool) auto() (netip.Addr, bool) {
-	for size := s.size(); s.next < size; {
-		offset := s.next
-		if size > lowVTEPs {
-			offset = (s.next + lowVTEPs) % size
+// auto gives the next address for a workload. That of a VM may be one that a
+// container has written.
+func (s *pool) auto(k kind) (netip.Addr, bool) {
+	steps := &s.containers
+	if k == machine {
+		steps = &s.machines
+	}
+	for size := s.size(); *steps < size; {
+		step := *steps
+		if k == machine {
+			step = size - 1 - step
 		}
-		s.next++
-		if addr := s.place(offset); !s.keptForVTEP(offset) && s.used[addr].at == nil {
+		*steps++
+		offset := s.round(step)
+		if s.keptForVTEP(offset) {
+			continue
+		}
+		addr := s.place(offset)
+		if first := s.used[addr]; first.at == nil || k == machine && first.kind == container && !first.auto {
 			return addr, true
 		}
 	}
 	return netip.Addr{}, false
 }
 
+// round is the way of the containers' auto through all places: from .11 up to
+// where the VMs begin, .1 to .10, and from the end down to where the VMs begin.
+// Read backwards it is that of the VMs.
+func (s *pool) round(step uint64) uint64 {
+	size, low := s.size(), uint64(0)
+	if size > lowVTEPs {
+		low = lowVTEPs
+	}
+	middle := uint64(firstVM)
+	switch {
+	case size <= firstVM:
+		middle = (size + low) / 2
+	case size > 254:
+		middle = 1 << (bits.Len64(size-1) - 1) // 10.1.128.1 of 10.1.0.0/16
+	}
+	switch {
+	case step < middle-low:
+		return low + step
+	case step < middle:
+		return step - (middle - low)
+	}
+	return size - 1 - (step - middle)
+}
+
 // subnetProblem says why no lab can live in a subnet.
 func subnetProblem(subnet netip.Prefix) string {
-	addr, bits := subnet.Addr(), subnet.Bits()
+	addr, length := subnet.Addr(), subnet.Bits()
 	switch {
 	case addr.Is4In6():
 		return "is IPv4-mapped: write the IPv4 subnet"
-	case addr.Is4() && bits < 8 || addr.Is6() && bits < 16:
+	case addr.Is4() && length < 8 || addr.Is6() && length < 16:
 		return "is too large"
-	case addr.Is4() && bits > 30 || addr.Is6() && bits > 126:
+	case addr.Is4() && length > 30 || addr.Is6() && length > 126:
 		return "is too small for two machines"
 	case addr.IsMulticast() || addr.IsLoopback() || addr.Is4() && (addr.As4()[0] == 0 || addr.As4()[0] == 127 || addr.As4()[0] >= 240):
 		return "has no addresses for machines"
@@ -176,11 +219,12 @@ func lastAddress(subnet netip.Prefix) netip.Addr {
 	return addr
 }
 
-// take notes that who has an address, unless somebody else does.
-func (p *parser) take(n *yaml.Node, s *segment, addr netip.Addr, who string) bool {
+// take notes who has an address, written at n, unless somebody else does.
+func (p *parser) take(n *yaml.Node, s *segment, addr netip.Addr, u use) bool {
 	first, found := s.pool.used[addr]
 	if !found {
-		s.pool.used[addr] = use{who: who, at: n}
+		u.at = n
+		s.pool.used[addr] = u
 		return true
 	}
 	if first.auto {

@@ -18,38 +18,53 @@ func workloads(lab *Lab) map[string]netip.Addr {
 			addresses[c.Name+" "+i.Network] = i.Address
 		}
 	}
+	for _, vm := range lab.VMs {
+		for _, i := range vm.Interfaces {
+			addresses[vm.Name+" "+i.Network] = i.Address
+		}
+	}
 	return addresses
 }
 
 func TestAppendedWorkloadsRenumberNobody(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
+	refused := 0
 	for range 100 {
 		bits := 26 + random.IntN(3)
 		hosts := 1 + random.IntN(13)
-		text := fmt.Sprintf("lab: try\nhosts: {\"h[1-%d]\": {address: \"x[1-%[1]d]\"}}\nnetworks: {n: {subnet: 10.0.0.0/%d, vteps: {h1: 10.0.0.12}}}\ncontainers:\n", hosts, bits)
-		home := mustParse(t, strings.TrimSuffix(text, "\n")+" {}\n").Networks[0].VTEPs
+		head := fmt.Sprintf("lab: try\nhosts: {\"h[1-%d]\": {address: \"x[1-%[1]d]\"}}\nnetworks: {n: {subnet: 10.0.0.0/%d, vteps: {h1: 10.0.0.12}}}\nimages: {i: {path: /i}}\n", hosts, bits)
+		home := mustParse(t, head).Networks[0].VTEPs
 		var before *Lab
+		sections := map[string]string{"containers": "", "vms": ""}
 		for i := range 20 {
-			line := fmt.Sprintf("  c%d: {host: h1}\n", i)
+			section := []string{"containers", "vms"}[random.IntN(2)]
+			line := fmt.Sprintf("  w%d: {host: h1}\n", i)
 			if random.IntN(3) == 0 {
-				line = fmt.Sprintf("  c%d: {host: h1, address: 10.0.0.%d}\n", i, 1+random.IntN(1<<(32-bits)-2))
+				line = fmt.Sprintf("  w%d: {host: h1, address: 10.0.0.%d}\n", i, 1+random.IntN(1<<(32-bits)-2))
 			}
-			after, err := Parse("f", []byte(text+line))
-			if err != nil {
-				continue // taken already, or the subnet is full
+			old := sections[section]
+			sections[section] += line
+			text := head + "containers:\n" + sections["containers"] + "vms:\n" + sections["vms"]
+			after, err := Parse("f", []byte(text))
+			if err != nil { // taken already, or the subnet is full
+				refused++
+				sections[section] = old
+				continue
 			}
-			text += line
 			checkInvariants(t, after)
 			if before != nil {
 				got := workloads(after)
-				delete(got, fmt.Sprintf("c%d n", i))
+				delete(got, fmt.Sprintf("w%d n", i))
 				if diff := cmp.Diff(workloads(before), got, sameAddr); diff != "" {
-					t.Fatalf("%s\nrenumbered by its last line (-before +after):\n%s", text, diff)
+					t.Fatalf("%s\nrenumbered by %s: %s (-before +after):\n%s", text, section, line, diff)
 				}
 				checkVTEPsStay(t, text, home, before, after)
 			}
 			before = after
 		}
+	}
+	if refused == 0 || refused > 1500 {
+		t.Errorf("%d of 2000 workloads were refused, want some", refused)
 	}
 }
 
@@ -78,10 +93,10 @@ func TestAutoAddressesKeepClearOfVTEPs(t *testing.T) {
 		last   string // workload
 	}{
 		"seed":                    {2, "192.168.100.0/24", "", 3, "192.168.100.1 192.168.100.2", "192.168.100.11", "192.168.100.13"},
-		"more than ten hosts":     {12, "192.168.100.0/24", "", 242, "192.168.100.1 192.168.100.253", "192.168.100.11", "192.168.100.252"},
-		"wraps around":            {2, "10.0.0.0/28", "", 12, "10.0.0.1 10.0.0.2", "10.0.0.11", "10.0.0.10"},
-		"too small for ten VTEPs": {2, "10.0.0.0/29", "", 4, "10.0.0.1 10.0.0.2", "10.0.0.3", "10.0.0.6"},
-		"VTEPs in the way":        {2, "10.0.0.0/28", ", vteps: {h1: 10.0.0.11, h2: 10.0.0.12}", 4, "10.0.0.11 10.0.0.12", "10.0.0.13", "10.0.0.2"},
+		"more than ten hosts":     {12, "192.168.100.0/24", "", 242, "192.168.100.1 192.168.100.253", "192.168.100.11", "192.168.100.101"},
+		"goes all round":          {2, "10.0.0.0/28", "", 12, "10.0.0.1 10.0.0.2", "10.0.0.11", "10.0.0.13"},
+		"too small for ten VTEPs": {2, "10.0.0.0/29", "", 4, "10.0.0.1 10.0.0.2", "10.0.0.3", "10.0.0.4"},
+		"VTEPs in the way":        {2, "10.0.0.0/28", ", vteps: {h1: 10.0.0.11, h2: 10.0.0.12}", 4, "10.0.0.11 10.0.0.12", "10.0.0.1", "10.0.0.4"},
 		"IPv6":                    {12, "fd00::/64", "", 2, "fd00::1 fd00::f:ffff", "fd00::b", "fd00::c"},
 		"small IPv6":              {2, "fd00::/126", "", 1, "fd00::1 fd00::2", "fd00::3", "fd00::3"},
 	} {
@@ -149,5 +164,37 @@ func TestInventoriesAreBounded(t *testing.T) {
 				t.Errorf("Parse gave %d problems, want at most %d", lines, maxErrors+1)
 			}
 		})
+	}
+}
+
+func TestVMsAddressesBeginFarFromTheContainers(t *testing.T) {
+	for name, c := range map[string]struct{ subnet, want string }{
+		"/24":  {"192.168.100.0/24", "192.168.100.101 192.168.100.102"},
+		"/25":  {"192.168.100.0/25", "192.168.100.101 192.168.100.102"},
+		"/28":  {"192.168.100.0/28", "192.168.100.13 192.168.100.14"},
+		"/29":  {"192.168.100.0/29", "192.168.100.4 192.168.100.5"},
+		"/16":  {"10.1.0.0/16", "10.1.128.1 10.1.128.2"},
+		"IPv6": {"fd00::/64", "fd00::8:1 fd00::8:2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lab := mustParse(t, head+"networks: {n: {subnet: \""+c.subnet+"\"}}\nimages: {i: {path: /i}}\nvms: {v: {hosts: all}}\n")
+			got := fmt.Sprint(lab.VMs[0].Interfaces[0].Address, " ", lab.VMs[1].Interfaces[0].Address)
+			if got != c.want {
+				t.Errorf("VMs have %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestContainersAndVMsShareASubnetToItsLastAddress(t *testing.T) {
+	for _, bits := range []int{24, 25, 26, 27, 28, 29} {
+		free := 1<<(32-bits) - 2 - 2 // VTEPs
+		for containers := 1; containers < free; containers += 1 + free/16 {
+			text := head + fmt.Sprintf("networks: {n: {subnet: 10.0.0.0/%d}}\nimages: {i: {path: /i}}\ncontainers: {c: {hosts: [a], count: %d}}\nvms: {v: {hosts: [b], count: %%d}}\n", bits, containers)
+			checkInvariants(t, mustParse(t, fmt.Sprintf(text, free-containers)))
+			if _, err := Parse("f", fmt.Appendf(nil, text, free-containers+1)); err == nil || !strings.Contains(err.Error(), "no address left") {
+				t.Fatalf("one VM too many in a /%d gave %v", bits, err)
+			}
+		}
 	}
 }

@@ -48,6 +48,14 @@ networks:
 containers:
   cn1: {host: host1, network: lu-br0, address: 192.168.100.11, netns: container0}
   cn2: {host: host2, network: lu-br0, address: 192.168.100.12, netns: container0}
+images:
+  cirros:
+    file: cirros-0.5.2-x86_64-disk.img    # on the controller, relative to the inventory; or url:; or path: on the host
+    sha256: 932fcae93574e242dc3d772d5235061747dfe537668443a1f0567d893614b464
+    login: {user: cirros, password: gocubsgo}
+vms:
+  vm1: {host: host1, network: lu-br0, address: 192.168.100.21, image: cirros, domain: testlu-vm, memory: 512MiB, graphics: {vnc: {listen: 127.0.0.1}}, provision: auto}
+  vm2: {host: host2, network: lu-br0, address: 192.168.100.22, image: cirros, domain: testlu-vm, memory: 512MiB, graphics: {vnc: {listen: 127.0.0.1}}, provision: auto}
 `
 
 func TestTheContractsLab(t *testing.T) {
@@ -69,6 +77,18 @@ func TestTheContractsLab(t *testing.T) {
 				{Network: "lu-br0", Inner: "eth0", Link: "cn1-caot6rqc", Address: addr("192.168.100.11"), MAC: "02:e8:8f:81:11:2d"}}},
 			{Name: "cn2", Host: "host2", Netns: "container0", Interfaces: []Interface{
 				{Network: "lu-br0", Inner: "eth0", Link: "cn2-yeihv2vj", Address: addr("192.168.100.12"), MAC: "02:a8:e0:ff:a3:db"}}},
+		},
+		Images: []Image{{
+			Name: "cirros", File: "cirros-0.5.2-x86_64-disk.img", SHA256: "932fcae93574e242dc3d772d5235061747dfe537668443a1f0567d893614b464",
+			Login: Login{User: "cirros", Password: "gocubsgo"},
+		}},
+		VMs: []VM{
+			{Name: "vm1", Host: "host1", Domain: "testlu-vm", Image: "cirros", Memory: 512 << 20, VCPUs: 1, DiskBus: "virtio", NIC: "virtio",
+				VNC: &VNC{Listen: addr("127.0.0.1")}, Provision: ProvisionAuto, Interfaces: []Interface{
+					{Network: "lu-br0", Inner: "eth0", Link: "vm1-ympzlsly", Address: addr("192.168.100.21"), MAC: "02:1a:ee:e0:51:e7"}}},
+			{Name: "vm2", Host: "host2", Domain: "testlu-vm", Image: "cirros", Memory: 512 << 20, VCPUs: 1, DiskBus: "virtio", NIC: "virtio",
+				VNC: &VNC{Listen: addr("127.0.0.1")}, Provision: ProvisionAuto, Interfaces: []Interface{
+					{Network: "lu-br0", Inner: "eth0", Link: "vm2-pzot2pqo", Address: addr("192.168.100.22"), MAC: "02:72:e2:07:8b:85"}}},
 		},
 	}
 	if diff := cmp.Diff(want, mustParse(t, contract), sameAddr); diff != "" {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -17,7 +18,8 @@ type leg struct {
 }
 
 // readLegs reads one network and address, or a list of interfaces.
-func (p *parser) readLegs(e entry, f fields, what string) []leg {
+func (p *parser) readLegs(k kind, e entry, f fields) []leg {
+	what := k.what(e.key.Value)
 	list, several := f["interfaces"]
 	if !several {
 		if l, ok := p.readLeg(e.key, f, what); ok {
@@ -35,7 +37,7 @@ func (p *parser) readLegs(e entry, f fields, what string) []leg {
 		return nil
 	}
 	if len(list.value.Content) == 0 {
-		p.errorf(list.value, "interfaces is empty").Hint = "a container needs an interface: `interfaces: [{network: NAME}]`"
+		p.errorf(list.value, "interfaces is empty").Hint = fmt.Sprintf("a %s needs an interface: `interfaces: [{network: NAME}]`", k)
 	}
 	var legs []leg
 	seen := map[*segment]*yaml.Node{}
@@ -45,7 +47,7 @@ func (p *parser) readLegs(e entry, f fields, what string) []leg {
 			continue
 		}
 		if first, found := seen[l.segment]; found {
-			// One namespace with two addresses of one subnet answers on either
+			// A machine with two addresses of one subnet answers on either
 			// interface, so no probe could tell them apart.
 			p.errorf(item, "%s has an interface in %s already (%s)", what, l.segment.what(), p.at(first)).Hint = "one interface a network"
 			continue
@@ -91,42 +93,65 @@ func (p *parser) readLeg(n *yaml.Node, f fields, what string) (leg, bool) {
 	return leg{}, false
 }
 
+// interfaces makes those of one workload of a definition.
+func (p *parser) interfaces(d definition, workload string) []Interface {
+	var list []Interface
+	for i, l := range d.legs {
+		inner := "eth" + strconv.Itoa(i)
+		list = append(list, Interface{
+			Network: l.segment.Name,
+			Inner:   inner,
+			Link:    p.nameLeg(d, workload, inner),
+			Address: p.addressOf(d, l, workload),
+			MAC:     p.macOf(d, l, workload),
+		})
+	}
+	return list
+}
+
 // nameLeg names the outer end, other than all links so far.
-func (p *parser) nameLeg(key *yaml.Node, workload, inner string) string {
+func (p *parser) nameLeg(d definition, workload, inner string) string {
+	base := workload
+	if d.kind == machine && strings.HasPrefix(base, "vnet") {
+		base = "tap-" + base // libvirt takes vnet… for a name of its own making and drops it
+	}
 	for attempt := 0; ; attempt++ {
-		name := linkName(p.lab.Name, workload, inner, attempt)
+		name := linkName(p.lab.Name, base, inner, attempt)
 		if _, taken := p.links[name]; !taken {
-			p.links[name] = use{who: fmt.Sprintf("container %q", workload), at: key}
+			p.links[name] = use{who: d.kind.what(workload), at: d.key}
 			return name
 		}
 	}
 }
 
-func (p *parser) addressOf(key *yaml.Node, l leg, who string) netip.Addr {
-	s := l.segment
+func (p *parser) addressOf(d definition, l leg, workload string) netip.Addr {
+	s, who := l.segment, d.kind.what(workload)
 	if l.address != nil {
 		addr, ok := p.subnetAddr(l.address, "address", s)
 		if ok {
-			p.take(l.address, s, addr, who)
+			p.take(l.address, s, addr, use{who: who, kind: d.kind})
 		}
 		return addr
 	}
 	if !s.pool.subnet.IsValid() {
 		return netip.Addr{}
 	}
-	addr, ok := s.pool.auto()
-	if !ok && !s.full {
+	addr, ok := s.pool.auto(d.kind)
+	switch first := s.pool.used[addr]; {
+	case !ok && !s.full:
 		s.full = true
-		p.errorf(key, "subnet %s of %s has no address left for %s", s.Subnet, s.what(), who).Hint = "choose a larger subnet"
-	}
-	if ok {
-		s.pool.used[addr] = use{who: who, at: key, auto: true}
+		p.errorf(d.key, "subnet %s of %s has no address left for %s", s.Subnet, s.what(), who).Hint = "choose a larger subnet"
+	case ok && first.at != nil:
+		p.errorf(d.key, "auto gives %s to %s, but it is already the address of %s (%s)", addr, who, first.who, p.at(first.at)).Hint =
+			"write another address for one of them"
+	case ok:
+		s.pool.used[addr] = use{who: who, kind: d.kind, at: d.key, auto: true}
 	}
 	return addr
 }
 
-func (p *parser) macOf(key *yaml.Node, l leg, workload string) string {
-	who := fmt.Sprintf("container %q", workload)
+func (p *parser) macOf(d definition, l leg, workload string) string {
+	who := d.kind.what(workload)
 	if l.mac != nil {
 		mac, ok := p.readMAC(l.mac)
 		if first, found := l.segment.macs[mac]; found && ok {
@@ -137,9 +162,9 @@ func (p *parser) macOf(key *yaml.Node, l leg, workload string) string {
 		return mac
 	}
 	for attempt := 0; ; attempt++ {
-		mac := DeriveMAC(p.lab.Name, "container", workload, l.segment.Name, strconv.Itoa(attempt))
+		mac := DeriveMAC(p.lab.Name, string(d.kind), workload, l.segment.Name, strconv.Itoa(attempt))
 		if _, taken := l.segment.macs[mac]; !taken {
-			l.segment.macs[mac] = use{who: who, at: key}
+			l.segment.macs[mac] = use{who: who, at: d.key}
 			return mac
 		}
 	}

@@ -11,10 +11,11 @@ import (
 
 // What a name may hold at most.
 const (
-	maxLabName   = 20
-	maxLinkName  = 15 // IFNAMSIZ less the closing zero
-	maxName      = 64 // of a host or a workload as written
-	maxNetnsName = 100
+	maxLabName    = 20
+	maxLinkName   = 15 // IFNAMSIZ less the closing zero
+	maxName       = 64 // of a host or a workload as written
+	maxNetnsName  = 100
+	maxDomainName = 100 // it is part of file names
 )
 
 // DeriveMAC gives a locally administered unicast MAC, 02:…, in lower case with

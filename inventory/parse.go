@@ -17,12 +17,13 @@ const (
 	maxNodes    = 1_000_000
 	maxHosts    = 10_000 // ranges expanded
 	maxNetworks = 1_000
+	maxImages   = 1_000
 	maxLegs     = 100_000 // interfaces of all workloads, counts expanded
 	maxVTEPs    = 100_000 // hosts × networks
 )
 
 // reserved keys belong to the inventory's grammar, but not yet to this program.
-var reserved = []string{"images", "vms", "checks"}
+var reserved = []string{"checks"}
 
 // parser is one reading of one inventory: the problems so far, the lab so far,
 // and where in the file what it refers to stands.
@@ -39,11 +40,15 @@ type parser struct {
 	legs      int
 	names     map[string]*yaml.Node // of workloads
 	netns     map[[2]string]use     // by host and name
+	domains   map[[2]string]use     // by host and name
+	screens   map[vncPort][]screen
+	images    map[string]*yaml.Node
 }
 
 // use says who has an address or a name, for the one who wants it too.
 type use struct {
 	who  string
+	kind kind // of the workload; empty: it is none
 	at   *yaml.Node
 	auto bool // chosen, not written
 }
@@ -52,7 +57,7 @@ type use struct {
 // reported at once, as Errors; name stands for the file in their text.
 //
 // Bounds: 4 MiB, a million YAML values with aliases expanded, 10,000 hosts,
-// 1,000 networks, 100,000 VTEPs, 100,000 interfaces of workloads.
+// 1,000 networks, 1,000 images, 100,000 VTEPs, 100,000 interfaces of workloads.
 func Parse(name string, data []byte) (*Lab, error) {
 	p := &parser{
 		file:      name,
@@ -62,6 +67,9 @@ func Parse(name string, data []byte) (*Lab, error) {
 		links:     map[string]use{},
 		names:     map[string]*yaml.Node{},
 		netns:     map[[2]string]use{},
+		domains:   map[[2]string]use{},
+		screens:   map[vncPort][]screen{},
+		images:    map[string]*yaml.Node{},
 	}
 	if root := p.document(data); root != nil {
 		p.readLab(root)
@@ -72,9 +80,9 @@ func Parse(name string, data []byte) (*Lab, error) {
 	return p.lab, nil
 }
 
-// Load parses a file, or stdin if file is "-". Relative paths of keys and of
-// known_hosts become relative to the file's folder; those that begin with ~/
-// stay as they are, for the SSH layer to expand.
+// Load parses a file, or stdin if file is "-". Relative paths of keys, of
+// known_hosts and of images become relative to the file's folder; those that
+// begin with ~/ stay as they are, for those who open them to expand.
 func Load(file string, stdin io.Reader) (*Lab, error) {
 	name, input := file, stdin
 	if file == "-" {
@@ -101,6 +109,11 @@ func Load(file string, stdin io.Reader) (*Lab, error) {
 		ssh.Identity = beside(folder, ssh.Identity)
 		ssh.KnownHosts = beside(folder, ssh.KnownHosts)
 	}
+	for i := range lab.Images {
+		if image := &lab.Images[i]; image.File != "" {
+			image.File = beside(folder, []string{image.File})[0]
+		}
+	}
 	return lab, nil
 }
 
@@ -124,10 +137,10 @@ func (p *parser) readLab(root *yaml.Node) {
 		p.wrongType(root, what, "a mapping")
 		return
 	}
-	top := p.fields(root, what, append([]string{"lab", "ssh", "hosts", "networks", "containers"}, reserved...)...)
+	top := p.fields(root, what, append([]string{"lab", "ssh", "hosts", "networks", "containers", "images", "vms"}, reserved...)...)
 	for _, key := range reserved {
 		if e, found := top[key]; found {
-			p.errorf(e.key, "%s: not supported yet", key).Hint = "this version builds networks and containers only: take it out"
+			p.errorf(e.key, "%s: not supported yet", key).Hint = "this version probes every pair of workloads: take it out"
 		}
 	}
 	if e, found := top["lab"]; found {
@@ -147,6 +160,7 @@ func (p *parser) readLab(root *yaml.Node) {
 
 	networks, networksGiven := top["networks"]
 	containers, containersGiven := top["containers"]
+	vms, vmsGiven := top["vms"]
 	if networksGiven {
 		p.readNetworks(networks.value)
 	} else {
@@ -156,8 +170,14 @@ func (p *parser) readLab(root *yaml.Node) {
 	switch {
 	case containersGiven:
 		p.readContainers(containers.value)
-	case !networksGiven:
+	case !networksGiven && !vmsGiven:
 		p.defaultContainers(root)
+	}
+	if e, found := top["images"]; found {
+		p.readImages(e.value)
+	}
+	if vmsGiven {
+		p.readVMs(vms.value)
 	}
 	for _, s := range p.segments {
 		p.completeVTEPs(s)

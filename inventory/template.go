@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -21,8 +23,9 @@ type seat struct {
 // experiment that vxorch repeats, with one container a host. A host is an
 // address or NAME=ADDRESS, where ADDRESS is a name or an IP address, with USER@
 // before and :PORT behind it if need be. Bare IP addresses get the names host1,
-// host2, …
-func Template(lab string, hosts []string) ([]byte, error) {
+// host2, … With an image, a file relative to the inventory or an http or https
+// URL, there is a VM a host too.
+func Template(lab string, hosts []string, image string) ([]byte, error) {
 	if problem := labNameProblem(lab); problem != "" {
 		return nil, fmt.Errorf("lab name %q %s", lab, problem)
 	}
@@ -33,7 +36,10 @@ func Template(lab string, hosts []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := writeTemplate(lab, seats)
+	if !utf8.ValidString(image) {
+		return nil, fmt.Errorf("image %q is not UTF-8 text", image)
+	}
+	text := writeTemplate(lab, seats, image)
 	if _, err := Parse("the new inventory", text); err != nil {
 		return nil, err
 	}
@@ -114,14 +120,18 @@ func readSeat(text string) (seat, error) {
 	return s, nil
 }
 
-func writeTemplate(lab string, seats []seat) []byte {
-	subnet, offset := templateSubnet(seats)
+func writeTemplate(lab string, seats []seat, image string) []byte {
+	subnet, offset := templateSubnet(seats, image != "")
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `# A lab for vxorch: one layer-2 network over these hosts, a container on each.
+	each := "a container"
+	if image != "" {
+		each = "a container and a VM"
+	}
+	fmt.Fprintf(&b, `# A lab for vxorch: one layer-2 network over these hosts, %s on each.
 lab: %s
 ssh: {user: root, port: 22} # for every host; also: identity, known_hosts, host_key, accept_new
 hosts: # underlay: DEVICE too, where the way to the other hosts does not tell it
-`, plain(lab))
+`, each, plain(lab))
 	for _, s := range seats {
 		var ssh []string
 		if s.user != "" {
@@ -160,14 +170,48 @@ hosts: # underlay: DEVICE too, where the way to the other hosts does not tell it
 		fmt.Fprintf(&b, "  cn%d: {host: %s, network: %s, address: %s, netns: container0}\n",
 			i+1, plain(s.name), plain(bridge), addressIn(subnet, uint64(offset+i+1)))
 	}
+	if image == "" {
+		return b.Bytes()
+	}
+	name, source, login := templateImage(image)
+	fmt.Fprintf(&b, `images:
+  %s:
+    %s: %s # sha256: SUM too, to have it checked
+    login: %s # for the serial console, where nothing else sets the addresses
+vms:
+`, plain(name), source, strconv.Quote(image), login)
+	for i, s := range seats {
+		fmt.Fprintf(&b, "  vm%d: {host: %s, network: %s, address: %s, image: %s, domain: test%s-vm, memory: 512MiB, graphics: {vnc: {listen: 127.0.0.1}}, provision: auto}\n",
+			i+1, plain(s.name), plain(bridge), addressIn(subnet, uint64(2*offset+i+1)), plain(name), lab)
+	}
 	return b.Bytes()
 }
 
+// templateImage names an image by its file's first word. Of CirrOS everyone
+// knows how to log in.
+func templateImage(image string) (name, source, login string) {
+	source = "file"
+	if strings.HasPrefix(image, "http://") || strings.HasPrefix(image, "https://") {
+		source = "url"
+	}
+	base := path.Base(image)
+	if strings.Contains(base, "cirros") {
+		return "cirros", source, "{user: cirros, password: gocubsgo}"
+	}
+	if end := strings.IndexFunc(base, func(r rune) bool { return !isAlphanumeric(r) }); end >= 0 {
+		base = base[:end]
+	}
+	if base == "" || len(base) > maxName {
+		base = "image"
+	}
+	return base, source, "{user: root}"
+}
+
 // templateSubnet keeps the experiment's addresses where it can: VTEPs from .1,
-// containers from .11. More than ten hosts put the containers further up, at
-// .101 or beyond, more than a hundred take a larger subnet. The offset is that
-// of the containers.
-func templateSubnet(seats []seat) (netip.Prefix, int) {
+// containers from .11, VMs from .21. More than ten hosts put the workloads
+// further up, at .101 or beyond, and take a larger subnet where they do not fit.
+// The offset is that of the containers; that of the VMs is twice as much.
+func templateSubnet(seats []seat, vms bool) (netip.Prefix, int) {
 	inUse := func(subnet netip.Prefix) bool {
 		for _, s := range seats {
 			if addr, err := netip.ParseAddr(s.address); err == nil && subnet.Contains(addr.Unmap()) {
@@ -180,7 +224,7 @@ func templateSubnet(seats []seat) (netip.Prefix, int) {
 	for offset < len(seats) {
 		offset *= 10
 	}
-	if offset <= 100 {
+	if offset <= lowVTEPs || offset <= 100 && !vms {
 		if subnet, ok := freeSubnet(inUse); ok {
 			return subnet, offset
 		}

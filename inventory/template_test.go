@@ -10,7 +10,7 @@ import (
 )
 
 func TestTemplateIsTheContractsLab(t *testing.T) {
-	text, err := Template("lu", []string{"192.0.2.11", "192.0.2.12"})
+	text, err := Template("lu", []string{"192.0.2.11", "192.0.2.12"}, "cirros-0.5.2-x86_64-disk.img")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,6 +18,7 @@ func TestTemplateIsTheContractsLab(t *testing.T) {
 	for i := range want.Hosts {
 		want.Hosts[i].Underlay = "" // nobody knows yet
 	}
+	want.Images[0].SHA256 = ""
 	if diff := cmp.Diff(want, mustParse(t, string(text)), sameAddr); diff != "" {
 		t.Errorf("Template wrote (-contract +template)\n%s\n%s", diff, text)
 	}
@@ -26,7 +27,7 @@ func TestTemplateIsTheContractsLab(t *testing.T) {
 func TestTemplateNamesHosts(t *testing.T) {
 	text, err := Template("lu", []string{
 		"host2", "192.0.2.1", "admin@192.0.2.2:2222", "[2001:db8::1]:23", "2001:db8::2", "x=root@web.example.org:24", "db.example.org", "true",
-	})
+	}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,18 +56,27 @@ func TestTemplateHasRoomForManyHosts(t *testing.T) {
 		for i := range hosts {
 			hosts[i] = fmt.Sprintf("h%d", i)
 		}
-		text, err := Template("lu", hosts)
-		if err != nil {
-			t.Fatalf("Template for %d hosts: %v", n, err)
-		}
-		if lab := mustParse(t, string(text)); len(lab.Containers) != n {
-			t.Errorf("Template for %d hosts made %d containers", n, len(lab.Containers))
+		for _, image := range []string{"", "x.img"} {
+			if image != "" && n == maxHosts {
+				continue // like 1001, and slow
+			}
+			text, err := Template("lu", hosts, image)
+			if err != nil {
+				t.Fatalf("Template for %d hosts with image %q: %v", n, image, err)
+			}
+			vms := 0
+			if image != "" {
+				vms = n
+			}
+			if lab := mustParse(t, string(text)); len(lab.Containers) != n || len(lab.VMs) != vms {
+				t.Errorf("Template for %d hosts with image %q made %d containers and %d VMs", n, image, len(lab.Containers), len(lab.VMs))
+			}
 		}
 	}
 }
 
 func TestTemplateKeepsClearOfTheHosts(t *testing.T) {
-	text, err := Template("lu", []string{"192.168.100.5", "192.168.101.5"})
+	text, err := Template("lu", []string{"192.168.100.5", "192.168.101.5"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +87,7 @@ func TestTemplateKeepsClearOfTheHosts(t *testing.T) {
 }
 
 func TestTemplateOfIPv6HostsHasAnIPv6Group(t *testing.T) {
-	text, err := Template("lu", []string{"2001:db8::1", "2001:db8::2"})
+	text, err := Template("lu", []string{"2001:db8::1", "2001:db8::2"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,29 +96,52 @@ func TestTemplateOfIPv6HostsHasAnIPv6Group(t *testing.T) {
 	}
 }
 
+func TestTemplateTakesAnyImage(t *testing.T) {
+	for image, want := range map[string]Image{
+		"../a b/debian-12-genericcloud-amd64.qcow2": {Name: "debian", File: "../a b/debian-12-genericcloud-amd64.qcow2", Login: Login{User: "root"}},
+		"/images/my-cirros.img":                     {Name: "cirros", File: "/images/my-cirros.img", Login: Login{"cirros", "gocubsgo"}},
+		"https://example.org/noble.img":             {Name: "noble", URL: "https://example.org/noble.img", Login: Login{User: "root"}},
+		"\"ü\\.img":                                 {Name: "image", File: "\"ü\\.img", Login: Login{User: "root"}},
+		"12.img":                                    {Name: "12", File: "12.img", Login: Login{User: "root"}},
+	} {
+		text, err := Template("lu", []string{"a"}, image)
+		if err != nil {
+			t.Errorf("Template with image %q: %v", image, err)
+			continue
+		}
+		if diff := cmp.Diff([]Image{want}, mustParse(t, string(text)).Images); diff != "" {
+			t.Errorf("image of\n%s(-want +got):\n%s", text, diff)
+		}
+	}
+}
+
 func TestTemplateRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		lab   string
 		hosts []string
+		image string
 		want  string
 	}{
-		"no hosts":          {"lu", nil, "at least one host"},
-		"bad lab":           {"Lu", []string{"a"}, "lab name"},
-		"bad name":          {"lu", []string{"a b=192.0.2.1"}, "name \"a b\""},
-		"name twice":        {"lu", []string{"a", "a=192.0.2.1"}, "given twice"},
-		"address twice":     {"lu", []string{"192.0.2.1", "a=192.0.2.1"}, "already that of host"},
-		"bad port":          {"lu", []string{"a:x"}, "port \"x\""},
-		"no user":           {"lu", []string{"@a"}, "no user"},
-		"bad address":       {"lu", []string{"192.0.2.300"}, "not an IPv4 address"},
-		"brackets left":     {"lu", []string{"[2001:db8::1"}, "brackets"},
-		"nothing":           {"lu", []string{""}, "must begin"},
-		"very long name":    {"lu", []string{strings.Repeat("a", 65)}, "shorten it"},
-		"user with a space": {"lu", []string{"a b@c"}, "login name"},
+		"no hosts":                {"lu", nil, "", "at least one host"},
+		"bad lab":                 {"Lu", []string{"a"}, "", "lab name"},
+		"bad name":                {"lu", []string{"a b=192.0.2.1"}, "", "name \"a b\""},
+		"name twice":              {"lu", []string{"a", "a=192.0.2.1"}, "", "given twice"},
+		"address twice":           {"lu", []string{"192.0.2.1", "a=192.0.2.1"}, "", "already that of host"},
+		"bad port":                {"lu", []string{"a:x"}, "", "port \"x\""},
+		"no user":                 {"lu", []string{"@a"}, "", "no user"},
+		"bad address":             {"lu", []string{"192.0.2.300"}, "", "not an IPv4 address"},
+		"brackets left":           {"lu", []string{"[2001:db8::1"}, "", "brackets"},
+		"nothing":                 {"lu", []string{""}, "", "must begin"},
+		"very long name":          {"lu", []string{strings.Repeat("a", 65)}, "", "shorten it"},
+		"user with a space":       {"lu", []string{"a b@c"}, "", "login name"},
+		"image that is not UTF-8": {"lu", []string{"a"}, "\xff", "not UTF-8"},
+		"image that is a folder":  {"lu", []string{"a"}, "images/", "no path of a file"},
+		"url of no file":          {"lu", []string{"a"}, "http://x/", "not that of a file"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Template(c.lab, c.hosts)
+			_, err := Template(c.lab, c.hosts, c.image)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("Template(%q, %q) gave %v, want %q in it", c.lab, c.hosts, err, c.want)
+				t.Errorf("Template(%q, %q, %q) gave %v, want %q in it", c.lab, c.hosts, c.image, err, c.want)
 			}
 		})
 	}

@@ -20,7 +20,7 @@ func (p *parser) readVTEPs(s *segment) {
 	for _, vtep := range list {
 		host, known := p.knownHost(vtep.key, "host")
 		addr, ok := p.subnetAddr(vtep.value, "vtep address", s)
-		if known && ok && p.take(vtep.value, s, addr, fmt.Sprintf("the VTEP of host %q", host)) {
+		if known && ok && p.take(vtep.value, s, addr, use{who: fmt.Sprintf("the VTEP of host %q", host)}) {
 			s.VTEPs[host] = addr
 		}
 	}

@@ -102,7 +102,13 @@ func (p *parser) syntax(data []byte, err error) {
 			column = utf8.RuneCount(data[bytes.LastIndexByte(data[:i], '\n')+1:i]) + 1
 		}
 	}
+	hint := ""
+	if strings.HasPrefix(message, "unknown anchor ") {
+		// The anchor's name may be a password that begins with a star.
+		message, hint = "unknown anchor", "&NAME must come before *NAME; text that begins with * needs quotes"
+	}
 	problem := p.errorAt(line, column, "YAML: "+message)
+	problem.Hint = hint
 	lines := bytes.Split(data, []byte("\n"))
 	if line <= len(lines) && bytes.HasPrefix(bytes.TrimLeft(lines[line-1], " "), []byte("\t")) {
 		problem.Hint = "indent with spaces, not with tabs"

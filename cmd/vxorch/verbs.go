@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,6 +25,7 @@ func initVerb(s streams) *cli.Command {
 		Description: "HOST is a name, an address, user@address or name=address. The lab is the one of the README, spread over the hosts.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "lab", Value: "lu", Usage: "the lab's `NAME`"},
+			&cli.StringFlag{Name: "image", Usage: "a VM on each host, too, from this qcow2 `FILE` or URL"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: defaultInventory, Usage: "write `FILE`; - is standard output", EnvVars: []string{"VXORCH_OUTPUT"}},
 		},
 		OnUsageError: badUsage,
@@ -30,11 +33,11 @@ func initVerb(s streams) *cli.Command {
 			if !c.Args().Present() {
 				return &usageError{"init needs at least one host", "vxorch init host1.example.net host2.example.net"}
 			}
-			text, err := inventory.Template(c.String("lab"), c.Args().Slice())
+			file := c.String("output")
+			text, err := inventory.Template(c.String("lab"), c.Args().Slice(), seenFrom(file, c.String("image")))
 			if err != nil {
 				return &usageError{err.Error(), ""}
 			}
-			file := c.String("output")
 			if file == "-" {
 				_, err := s.out.Write(text)
 				return err
@@ -58,6 +61,22 @@ func initVerb(s streams) *cli.Command {
 	}
 }
 
+// seenFrom is a relative image file as an inventory in another folder has to
+// write it.
+func seenFrom(inventory, image string) string {
+	if image == "" || inventory == "-" || filepath.IsAbs(image) || strings.HasPrefix(image, "~/") || strings.Contains(image, "://") {
+		return image
+	}
+	relative, err := filepath.Rel(filepath.Dir(inventory), image)
+	if err == nil {
+		return relative
+	}
+	if absolute, err := filepath.Abs(image); err == nil {
+		return absolute // the inventory's path is absolute, or climbs out of this folder
+	}
+	return image
+}
+
 func validateVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "validate", Usage: "check the inventory alone", ArgsUsage: "[INVENTORY]",
@@ -67,8 +86,12 @@ func validateVerb(s streams) *cli.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(s.out, "lab %s: %s, %s, %s\n", lab.Name,
+			fmt.Fprintf(s.out, "lab %s: %s, %s, %s", lab.Name,
 				count(len(lab.Hosts), "host"), count(len(lab.Networks), "network"), count(len(lab.Containers), "container"))
+			if len(lab.VMs) > 0 {
+				fmt.Fprintf(s.out, ", %s", count(len(lab.VMs), "VM"))
+			}
+			fmt.Fprintln(s.out)
 			return nil
 		},
 	}
@@ -169,7 +192,7 @@ func labOf(c *cli.Context, s streams) (*inventory.Lab, error) {
 	case c.Args().Present():
 		return nil, &usageError{"--lab and --host stand in for an inventory", "name one or the other"}
 	}
-	text, err := inventory.Template(name, hosts)
+	text, err := inventory.Template(name, hosts, "")
 	if err != nil {
 		return nil, &usageError{err.Error(), ""}
 	}
