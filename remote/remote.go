@@ -40,6 +40,9 @@ func Dial(ctx context.Context, t Target, opts Options) (hostapi.Host, error) {
 	if opts.Lease == 0 {
 		opts.Lease = 15 * time.Second
 	}
+	if opts.Bundle == nil {
+		go push.Preload()
+	}
 	beat := opts.Lease / 3
 	conn, err := sshconn.Dial(ctx, t, sshconn.Options{
 		User: opts.User, Home: opts.Home, AgentSocket: opts.AgentSocket, Log: opts.Log, Dialer: opts.Dialer,

@@ -27,6 +27,10 @@ var embedded = sync.OnceValues(func() (*Bundle, error) {
 	return NewBundle(dir)
 })
 
+// Preload computes what Start needs to know of the embedded helpers, so that it
+// can be done while a connection is being made. Start reports its errors.
+func Preload() { _, _ = embedded() }
+
 // machines are what a helper can be for, with the names that uname -m has for it.
 var machines = []struct {
 	arch  string // as Go calls it

@@ -143,7 +143,7 @@ func (c *Conn) alive(answered <-chan struct{}, timeout time.Duration) bool {
 	}
 }
 
-// countingConn counts what it receives.
+// countingConn counts what it receives, and acknowledges it at once.
 type countingConn struct {
 	net.Conn
 	received atomic.Int64 // bytes
@@ -152,5 +152,6 @@ type countingConn struct {
 func (c *countingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.received.Add(int64(n))
+	acknowledge(c.Conn)
 	return n, err
 }
