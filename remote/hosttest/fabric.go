@@ -45,8 +45,10 @@ type MachineOptions struct {
 	Address  netip.Prefix  // of the underlay; zero: 192.0.2.11/24 on the first machine of a fabric, .12 on the second, …
 	MTU      int           // of the underlay, bytes; 0: 1500
 	Latency  time.Duration // that every call takes on top: a round trip
-	// NoLibvirt: the machine can run no VM.
+	// NoLibvirt: the machine can run no VM until it is prepared.
 	NoLibvirt bool
+	// NoSystemd: what Prepare installs has to be started by hand.
+	NoSystemd bool
 	Free      int64 // bytes for images; 0: 100 GiB
 }
 

@@ -24,6 +24,8 @@ const (
 	BeforeMark    Moment = "mark" // the object is made, and its intent written
 	BeforeProbe   Moment = "probe"
 	BeforeImage   Moment = "image" // a chunk of one
+	BeforePrepare Moment = "prepare"
+	BeforeClean   Moment = "clean"
 )
 
 // Fault decides what happens at a moment: nil lets the work go on, ErrCut ends

@@ -27,6 +27,7 @@ type virt struct {
 	networks map[string]*hostapi.VirtNetworkFacts
 	domains  map[string]*domain
 	guests   Guests
+	lacks    installable
 }
 
 // domain is one as seen, with its guest.
@@ -39,6 +40,7 @@ type domain struct {
 func newVirt(o MachineOptions) virt {
 	v := virt{
 		free:     o.Free,
+		lacks:    o.lacks(),
 		images:   map[string]*image{},
 		files:    map[string]bool{},
 		networks: map[string]*hostapi.VirtNetworkFacts{},

@@ -1,6 +1,7 @@
 package hosttest_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -199,6 +200,23 @@ func TestMachineWithoutLibvirtSaysSo(t *testing.T) {
 	}
 }
 
+// put uploads an image to host i and gives its SHA-256.
+func (l *lab) put(i int, data string) string {
+	l.Helper()
+	sum, err := put(l.Context(), l.sessions[i], data)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return sum
+}
+
+func put(ctx context.Context, s *hosttest.Session, data string) (string, error) {
+	sum := sha256.Sum256([]byte(data))
+	text := hex.EncodeToString(sum[:])
+	_, err := s.PutImage(ctx, hostapi.ImageChunk{Lab: "lu", SHA256: text, Size: int64(len(data)), Data: []byte(data)})
+	return text, err
+}
+
 func TestImageThatDoesNotFit(t *testing.T) {
 	m := hosttest.NewFabric().NewMachine("host1", hosttest.MachineOptions{Free: 10})
 	s := m.Open()
@@ -206,24 +224,17 @@ func TestImageThatDoesNotFit(t *testing.T) {
 	if _, err := s.Observe(t.Context(), locking); err != nil {
 		t.Fatal(err)
 	}
-	put := func(data string) error {
-		sum := sha256.Sum256([]byte(data))
-		_, err := s.PutImage(t.Context(), hostapi.ImageChunk{
-			Lab: "lu", SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data)), Data: []byte(data),
-		})
-		return err
-	}
-	if err := put("123456"); err != nil {
+	if _, err := put(t.Context(), s, "123456"); err != nil {
 		t.Error(err)
 	}
-	if err := put("more than that"); err == nil || !strings.Contains(err.Error(), "no space") {
+	if _, err := put(t.Context(), s, "more than that"); err == nil || !strings.Contains(err.Error(), "no space") {
 		t.Errorf("%v, want no space left", err)
 	}
 	if got := len(m.Images()); got != 1 {
 		t.Errorf("%d images, want the one that fits", got)
 	}
 	m.RemoveImages()
-	if err := put("654321"); err != nil {
+	if _, err := put(t.Context(), s, "654321"); err != nil {
 		t.Errorf("after the store was emptied: %v", err)
 	}
 }

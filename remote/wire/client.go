@@ -14,7 +14,11 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-var _ hostapi.Host = (*Client)(nil)
+var (
+	_ hostapi.Host     = (*Client)(nil)
+	_ hostapi.Preparer = (*Client)(nil)
+	_ hostapi.Cleaner  = (*Client)(nil)
+)
 
 // ClientOptions tune a Client; the zero value works.
 type ClientOptions struct {
@@ -101,6 +105,23 @@ func (c *Client) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.P
 // host in any order.
 func (c *Client) PutImage(ctx context.Context, chunk hostapi.ImageChunk) (have int64, err error) {
 	return call[hostapi.ImageChunk, int64](ctx, c, methodPutImage, chunk)
+}
+
+// Missing is hostapi.Preparer's. Without one at the other end it is
+// ErrUnsupported.
+func (c *Client) Missing(ctx context.Context, req hostapi.PrepareRequest) (hostapi.Preparation, error) {
+	return call[hostapi.PrepareRequest, hostapi.Preparation](ctx, c, methodMissing, req)
+}
+
+// Prepare is hostapi.Preparer's. Without one at the other end it is
+// ErrUnsupported.
+func (c *Client) Prepare(ctx context.Context, req hostapi.PrepareRequest) (hostapi.Preparation, error) {
+	return call[hostapi.PrepareRequest, hostapi.Preparation](ctx, c, methodPrepare, req)
+}
+
+// Clean is hostapi.Cleaner's. Without one at the other end it is ErrUnsupported.
+func (c *Client) Clean(ctx context.Context) (removed []string, err error) {
+	return call[none, []string](ctx, c, methodClean, none{})
 }
 
 // Close fails the calls under way with ErrLost, has the host closed, which gives

@@ -108,6 +108,14 @@ func (s *session) Assign(_ context.Context, method string) jrpc2.Handler {
 		return handler(s, method, s.host.Probe)
 	case methodPutImage:
 		return handler(s, method, s.host.PutImage)
+	case methodMissing:
+		return handler(s, method, optional(s.host, hostapi.Preparer.Missing))
+	case methodPrepare:
+		return handler(s, method, optional(s.host, hostapi.Preparer.Prepare))
+	case methodClean:
+		return handler(s, method, optional(s.host, func(h hostapi.Cleaner, ctx context.Context, _ none) ([]string, error) {
+			return h.Clean(ctx)
+		}))
 	case methodClose:
 		return func(context.Context, *jrpc2.Request) (any, error) {
 			return reply[none]{Error: hostapi.AsError(s.close())}, nil
@@ -125,6 +133,17 @@ func (s *session) Assign(_ context.Context, method string) jrpc2.Handler {
 		return func(context.Context, *jrpc2.Request) (any, error) { return nil, nil }
 	}
 	return nil
+}
+
+// optional is a method of what not every Host is.
+func optional[H, Q, A any](host hostapi.Host, do func(H, context.Context, Q) (A, error)) func(context.Context, Q) (A, error) {
+	return func(ctx context.Context, request Q) (A, error) {
+		if h, ok := host.(H); ok {
+			return do(h, ctx, request)
+		}
+		var empty A
+		return empty, &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "this host cannot do that"}
+	}
 }
 
 // handler answers one method by do. A failure of do is part of the reply; the

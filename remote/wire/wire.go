@@ -21,6 +21,9 @@ const (
 	methodApply     = "apply"
 	methodProbe     = "probe"
 	methodPutImage  = "putImage"
+	methodMissing   = "missing"
+	methodPrepare   = "prepare"
+	methodClean     = "clean"
 	methodClose     = "close"
 	methodCancel    = "cancel"    // not answered: params without a request
 	methodHeartbeat = "heartbeat" // not answered

@@ -719,3 +719,45 @@ func TestServerRefusesNonsenseAndGoesOn(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 }
+
+func TestWhatNotEveryHostCan(t *testing.T) {
+	req := hostapi.PrepareRequest{Libvirt: true}
+	c, _ := serve(t, &stub{}, ClientOptions{}, ServeOptions{})
+	_, missing := c.Missing(t.Context(), req)
+	_, prepare := c.Prepare(t.Context(), req)
+	_, clean := c.Clean(t.Context())
+	for what, err := range map[string]error{"Missing": missing, "Prepare": prepare, "Clean": clean} {
+		if !errors.Is(err, hostapi.ErrUnsupported) {
+			t.Errorf("%s: %v, want ErrUnsupported", what, err)
+		}
+	}
+
+	c, _ = serve(t, able{&stub{}}, ClientOptions{}, ServeOptions{})
+	want := hostapi.Preparation{Manager: "apt", Packages: []string{"libvirt"}, Units: []string{"a.socket"}, Daemons: []string{"a -d"}, Notes: []string{"slow"}}
+	if got, err := c.Missing(t.Context(), req); err != nil || cmp.Diff(want, got) != "" {
+		t.Errorf("Missing: %+v, %v; want %+v", got, err, want)
+	}
+	if got, err := c.Prepare(t.Context(), req); err == nil || err.Error() != "no" || cmp.Diff(want, got) != "" {
+		t.Errorf("Prepare: %+v, %v; want what was done and the error", got, err)
+	}
+	if got, err := c.Clean(t.Context()); err != nil || cmp.Diff([]string{"/a", "/b"}, got) != "" {
+		t.Errorf("Clean: %q, %v", got, err)
+	}
+}
+
+// able is a stub that is a Preparer and a Cleaner too.
+type able struct{ *stub }
+
+func (able) Missing(_ context.Context, req hostapi.PrepareRequest) (hostapi.Preparation, error) {
+	if !req.Libvirt {
+		return hostapi.Preparation{}, errors.New("the request got lost")
+	}
+	return hostapi.Preparation{Manager: "apt", Packages: []string{"libvirt"}, Units: []string{"a.socket"}, Daemons: []string{"a -d"}, Notes: []string{"slow"}}, nil
+}
+
+func (a able) Prepare(ctx context.Context, req hostapi.PrepareRequest) (hostapi.Preparation, error) {
+	p, _ := a.Missing(ctx, req)
+	return p, errors.New("no")
+}
+
+func (able) Clean(context.Context) ([]string, error) { return []string{"/a", "/b"}, nil }
