@@ -25,6 +25,16 @@ const (
 // none, it makes room for one and answers: need, kernel, machine, directory.
 // Only the host knows which of the helpers fits, so it is offered all.
 func cachedCommand(b *Bundle, token string, lease time.Duration) string {
+	return startCommand(b, token, lease, "")
+}
+
+// freshCommand is cachedCommand for a host whose cached helper is of no use: it
+// goes first.
+func freshCommand(b *Bundle, token string, lease time.Duration) string {
+	return startCommand(b, token, lease, `rm -f "$d/vxhelper"; `)
+}
+
+func startCommand(b *Bundle, token string, lease time.Duration, first string) string {
 	var cases strings.Builder
 	for _, m := range machines {
 		if h, ok := b.helpers[m.arch]; ok {
@@ -36,9 +46,9 @@ func cachedCommand(b *Bundle, token string, lease time.Duration) string {
 		}
 	}
 	return shell(fmt.Sprintf(`u=$(uname -sm); case $u in %s*) echo; echo "%s %s $u"; exit;; esac; `+
-		`d=%s/$h; if [ -x "$d/vxhelper" ]; then exec "$d/vxhelper" %s; fi; `+
+		`d=%s/$h; %sif [ -x "$d/vxhelper" ]; then exec "$d/vxhelper" %s; fi; `+
 		`(umask 077; mkdir -p "$d"); echo; echo "%s %s $u $d"`,
-		cases.String(), token, answerNeed, cache, serve(token, lease), token, answerNeed))
+		cases.String(), token, answerNeed, cache, first, serve(token, lease), token, answerNeed))
 }
 
 // installCommand starts the uploaded file temp, which proves to be helper and

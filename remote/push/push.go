@@ -58,6 +58,11 @@ func Start(ctx context.Context, conn *sshconn.Conn, opts Options) (*Stream, erro
 	}
 	token := rand.Text()
 	stream, answer, err := run(ctx, conn, cachedCommand(opts.Bundle, token, opts.Lease), token, opts.Timeout)
+	var spoilt *notExecutable
+	if errors.As(err, &spoilt) {
+		opts.Log.Warn("push: the helper in the host's cache is damaged and is sent again", "error", err)
+		stream, answer, err = run(ctx, conn, freshCommand(opts.Bundle, token, opts.Lease), token, opts.Timeout)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +166,29 @@ func run(ctx context.Context, conn *sshconn.Conn, command, token string, timeout
 	case g.err != io.EOF && g.err != hostapi.ErrNoGreeting && !errors.Is(g.err, errSlow):
 		return nil, "", failure(hostapi.KindCanceled, "", "start the helper: %v", g.err)
 	}
-	return nil, "", noGreeting(session, command, g.noise, g.err, timeout)
+	reason := noGreeting(session, command, g.noise, g.err, timeout)
+	if g.err == io.EOF && couldNotExecute(session) {
+		return nil, "", &notExecutable{reason}
+	}
+	return nil, "", reason
+}
+
+// notExecutable is a helper that the host's shell could not run.
+type notExecutable struct{ reason *hostapi.Error }
+
+func (e *notExecutable) Error() string { return e.reason.Message }
+func (e *notExecutable) Unwrap() error { return e.reason }
+
+// couldNotExecute tells by the exit status that a POSIX shell gives for it
+// (Shell Command Language §2.8.2).
+func couldNotExecute(session *sshconn.Session) bool {
+	select {
+	case <-session.Done():
+	default:
+		return false
+	}
+	var exit *sshconn.ExitError
+	return errors.As(session.Wait(), &exit) && (exit.Status == 126 || exit.Status == 127)
 }
 
 var errSlow = errors.New("no answer in time")
@@ -175,7 +202,7 @@ func slow(ctx context.Context, err error, timeout time.Duration, command string)
 }
 
 // noGreeting says all that is known of a command that did not greet.
-func noGreeting(session *sshconn.Session, command string, noise []byte, err error, timeout time.Duration) error {
+func noGreeting(session *sshconn.Session, command string, noise []byte, err error, timeout time.Duration) *hostapi.Error {
 	var what string
 	switch {
 	case err == hostapi.ErrNoGreeting:

@@ -215,6 +215,27 @@ func TestEveryLoginShellWillDo(t *testing.T) {
 	}
 }
 
+func TestDamagedHelperInTheCacheIsSentAgain(t *testing.T) {
+	h := start(t, sshdtest.Config{})
+	opts := push.Options{Bundle: bundle(t)}
+	works(t, mustStart(t, h.dial(t), opts))
+	err := filepath.WalkDir(h.cache, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		return os.WriteFile(path, make([]byte, 4096), 0o700) // what a power cut leaves
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	healed := mustStart(t, h.dial(t), opts)
+	if healed.Cached {
+		t.Error("the damaged helper counts as cached")
+	}
+	works(t, healed)
+	works(t, mustStart(t, h.dial(t), opts))
+}
+
 func TestTwoControllersMayUploadAtOnce(t *testing.T) {
 	h := start(t, sshdtest.Config{})
 	b := bundle(t)

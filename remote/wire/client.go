@@ -48,6 +48,7 @@ type Client struct {
 	lostOnce sync.Once
 	lostErr  *hostapi.Error
 
+	deaf      atomic.Bool   // a cancelled call was not answered in time
 	stopped   chan struct{} // closed when the stream has ended
 	closed    chan struct{} // closed by Close
 	closeOnce sync.Once
@@ -131,18 +132,22 @@ func (c *Client) Clean(ctx context.Context) (removed []string, err error) {
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closed)
-		if !c.broken() {
+		patience := grace
+		switch {
+		case c.deaf.Load():
+			patience = 0 // it had its time, and its user waits
+		case !c.broken():
 			c.closeErr = c.closeHost()
 		}
-		_ = c.stream.Close() // the host has let go, or cannot be reached
 		ended := make(chan struct{})
 		go func() {
+			_ = c.stream.Close() // the host has let go, or cannot be reached
 			_ = c.rpc.Close()
 			close(ended)
 		}()
 		select {
 		case <-ended:
-		case <-time.After(grace):
+		case <-time.After(patience):
 		}
 	})
 	return c.closeErr
@@ -244,10 +249,11 @@ func call[Q, A any](ctx context.Context, c *Client, method string, request Q) (A
 		return finish(o)
 	case <-c.closed:
 		return empty, errClosed()
-	case <-time.After(grace):
+	case <-time.After(cancelGrace):
+		c.deaf.Store(true)
 		return empty, &hostapi.Error{
 			Kind:    hostapi.KindCanceled,
-			Message: fmt.Sprintf("%s: %v; the host did not say within %v how far it came", method, ctx.Err(), grace),
+			Message: fmt.Sprintf("%s: %v; the host did not say within %v how far it came", method, ctx.Err(), cancelGrace),
 		}
 	}
 }

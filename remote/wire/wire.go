@@ -34,8 +34,11 @@ const (
 	defaultLease     = 15 * time.Second // three heartbeats, so that a late one is no loss
 
 	// grace is how long either end waits for something that should come at
-	// once: the answer to a cancelled call, the end of a closed stream.
+	// once: the host's own end, the end of a closed stream.
 	grace = 2 * time.Second
+	// cancelGrace is how long a Client waits for a cancelled call to say how far
+	// it came. Somebody has pressed Ctrl-C and expects an end within a second.
+	cancelGrace = 500 * time.Millisecond
 
 	// maxCalls is how many calls a Client has under way; more wait their turn.
 	// The server runs more than that, so that no number of blocked calls keeps

@@ -318,8 +318,13 @@ func TestCanceledCallOfADeafHostEndsAllTheSame(t *testing.T) {
 		if !errors.Is(err, hostapi.ErrCanceled) {
 			t.Errorf("error %v, want ErrCanceled", err)
 		}
-		if took := time.Since(start); took != 10*time.Millisecond+grace {
-			t.Errorf("took %v, want %v after the cancel", took, grace)
+		if took := time.Since(start); took != 10*time.Millisecond+cancelGrace {
+			t.Errorf("took %v, want %v after the cancel", took, cancelGrace)
+		}
+		start = time.Now()
+		_ = c.Close()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("Close took %v more, want no second wait", took)
 		}
 	})
 }
