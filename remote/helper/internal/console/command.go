@@ -1,0 +1,105 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"vxorch/remote/hostapi"
+)
+
+// longestLine is what a terminal takes as one line (N_TTY_BUF_SIZE), and room.
+const longestLine = 4000
+
+// Run runs a line of POSIX shell in a shell of its own, without input, and gives
+// what it said and its exit code. It needs a session: see Login. The output's
+// lines end with \n; escape sequences and control characters are not in it. The
+// error is of KindInvalid if the command cannot be typed or says more than 1 MiB.
+// If ctx ends first, the command is interrupted and the session is over.
+func (c *Console) Run(ctx context.Context, command string) (output string, exit int, err error) {
+	giveBack, err := c.take(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	defer giveBack()
+	if c.session == nil {
+		return "", 0, errNoSession()
+	}
+	return c.shell(ctx, command)
+}
+
+// shell is Run for whoever has the turn.
+func (c *Console) shell(ctx context.Context, command string) (output string, exit int, err error) {
+	return c.command(ctx, "sh -c "+quote(command)+" </dev/null")
+}
+
+// asRoot is shell with root's rights. The exit code is sudo's 1 if it refuses.
+func (c *Console) asRoot(ctx context.Context, command string) (output string, exit int, err error) {
+	if c.session.root {
+		return c.shell(ctx, command)
+	}
+	return c.command(ctx, "sudo -n sh -c "+quote(command)+" </dev/null")
+}
+
+// quote makes one word of text for a shell.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// command is exchange in a session that is over if the command does not end.
+func (c *Console) command(ctx context.Context, line string) (output string, exit int, err error) {
+	output, exit, err = c.exchange(ctx, line)
+	if e := new(hostapi.Error); err == nil || errors.As(err, &e) {
+		return output, exit, err
+	}
+	// Whoever comes next finds a prompt.
+	c.session = nil
+	shortly, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
+	defer cancel()
+	_ = c.send(shortly, "\x03")
+	return "", 0, c.explain(ctx, "a command on the guest's console did not end", err)
+}
+
+// exchange types a command between two markers and gives what came between them.
+// A terminal that echoes the command shows $? where the markers have a number, so
+// that no echo is taken for one.
+func (c *Console) exchange(ctx context.Context, command string) (output string, exit int, err error) {
+	c.runs++
+	tag := fmt.Sprintf("%s_%d__", c.token, c.runs)
+	line := "echo __IN_$?_" + tag + "; " + command + "; echo __RC_$?_" + tag
+	if len(line) > longestLine || strings.ContainsFunc(line, isControl) {
+		return "", 0, &hostapi.Error{Kind: hostapi.KindInvalid, Message: "a command for the console is not one line of text or too long"}
+	}
+	in := regexp.MustCompile(`__IN_\d+_` + tag + `\n`)
+	rc := regexp.MustCompile(`__RC_(\d{1,3})_` + tag)
+
+	from := c.mark()
+	searched := from
+	if err := c.send(ctx, line+"\r"); err != nil {
+		return "", 0, err
+	}
+	var end int64 // where the last marker begins
+	_, err = c.await(ctx, 0, func() bool {
+		// Of what was searched already a marker may be the end.
+		text, now, _ := c.look(searched)
+		if at := rc.FindStringSubmatchIndex(text); at != nil {
+			end = now - int64(len(text)-at[0])
+			exit, _ = strconv.Atoi(text[at[2]:at[3]])
+			return true
+		}
+		searched = max(searched, now-int64(len(line)))
+		return false
+	})
+	if err != nil {
+		return "", 0, err
+	}
+	text, now, whole := c.look(from)
+	text = text[:max(0, len(text)-int(now-end))]
+	at := in.FindStringIndex(text)
+	if !whole || at == nil {
+		return "", exit, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("a command on the console said more than %d bytes", keep)}
+	}
+	return strings.ToValidUTF8(text[at[1]:], "\ufffd"), exit, nil
+}

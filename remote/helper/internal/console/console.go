@@ -1,0 +1,267 @@
+// Package console drives a guest's serial console: it logs in, runs commands,
+// gives interfaces their addresses and sends pings. All that it knows of the
+// guest is a stream; where that comes from, and what to say to which guest, it
+// leaves to others.
+//
+// A guest may say anything at any length: what is kept of it is bounded, and no
+// call waits for it longer than its context says.
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vxorch/remote/hostapi"
+)
+
+// Options are what may differ from guest to guest; the zero value is for any.
+type Options struct {
+	// Patience is how long a guest may be silent before return is pressed again
+	// to see whether it is there; 0: a second. It grows while nothing comes.
+	Patience time.Duration
+	// Settle is how long nothing may follow a prompt for it to be one; 0: 100 ms.
+	Settle time.Duration
+}
+
+// Console is a guest's serial console. Its methods are safe for concurrent use;
+// those that talk to the guest take turns.
+type Console struct {
+	stream  io.ReadWriteCloser
+	options Options
+	token   string        // in every marker; no guest can have said it before
+	turn    chan struct{} // holds one element while somebody talks
+	out     chan string   // to the goroutine that writes
+	ended   chan struct{} // closed when the stream ended
+	close   sync.Once
+
+	// Of whoever has the turn.
+	runs     int
+	session  *session // nil: nobody is logged in as far as is known
+	password string   // kept out of Tail
+
+	// mute: terminal queries are not answered. Line editors ask until their echo is
+	// off; from then on an answer would be taken for the beginning of a command.
+	mute atomic.Bool
+
+	mu     sync.Mutex
+	screen screen
+	grown  chan struct{} // closed when the screen has more
+	cause  error         // why the stream ended
+}
+
+// session is a shell that answers.
+type session struct {
+	ours     bool   // logged in by us
+	root     bool   // it is root's
+	sudo     bool   // else: sudo makes it so without a password
+	loglevel string // of kernel messages on the console, before; empty: not changed
+}
+
+// New takes a stream over. Close ends it.
+func New(stream io.ReadWriteCloser, options Options) *Console {
+	if options.Patience == 0 {
+		options.Patience = time.Second
+	}
+	if options.Settle == 0 {
+		options.Settle = 100 * time.Millisecond
+	}
+	random := make([]byte, 6)
+	rand.Read(random) // never fails
+	c := &Console{
+		stream:  stream,
+		options: options,
+		token:   hex.EncodeToString(random),
+		turn:    make(chan struct{}, 1),
+		out:     make(chan string, 4),
+		ended:   make(chan struct{}),
+		grown:   make(chan struct{}),
+	}
+	go c.read()
+	go c.write()
+	return c
+}
+
+// Close closes the stream. It does not wait for a read or write that the stream
+// does not end. Whoever is logged in stays so: see Logout.
+func (c *Console) Close() error {
+	c.end(io.ErrClosedPipe)
+	return c.stream.Close()
+}
+
+// Tail gives the last 4 KiB of what the guest said, printable, with newlines.
+func (c *Console) Tail() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tail(4096)
+}
+
+// tail needs the lock.
+func (c *Console) tail(most int) string {
+	text := printable(string(c.screen.last(most)))
+	if c.password != "" {
+		text = strings.ReplaceAll(text, c.password, "********")
+	}
+	return text
+}
+
+// end says once why nothing more comes.
+func (c *Console) end(err error) {
+	c.close.Do(func() {
+		c.mu.Lock()
+		c.cause = err
+		c.mu.Unlock()
+		close(c.ended)
+	})
+}
+
+func (c *Console) read() {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := c.stream.Read(buffer)
+		if n > 0 {
+			c.mu.Lock()
+			replies := c.screen.write(buffer[:n])
+			close(c.grown)
+			c.grown = make(chan struct{})
+			c.mu.Unlock()
+			for _, r := range replies {
+				if c.mute.Load() {
+					break
+				}
+				select {
+				case c.out <- r:
+				default: // it asks faster than it listens
+				}
+			}
+		}
+		if err != nil {
+			c.end(err)
+			return
+		}
+		select {
+		case <-c.ended:
+			return
+		default:
+		}
+	}
+}
+
+func (c *Console) write() {
+	for {
+		select {
+		case text := <-c.out:
+			if _, err := io.WriteString(c.stream, text); err != nil {
+				c.end(err)
+				return
+			}
+		case <-c.ended:
+			return
+		}
+	}
+}
+
+// send types text. It returns when the text is on its way.
+func (c *Console) send(ctx context.Context, text string) error {
+	select {
+	case c.out <- text:
+		return nil
+	case <-c.ended:
+		return c.lost()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// mark is the place after all that was said until now.
+func (c *Console) mark() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.screen.end()
+}
+
+// look gives what was said since a mark, and the mark after it; whole is false if
+// the beginning of it is not kept any more.
+func (c *Console) look(since int64) (text string, end int64, whole bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text, whole = c.screen.since(since)
+	return text, c.screen.end(), whole
+}
+
+// await calls done whenever the guest said something, and at once, until it is
+// true; then ok is true. ok is false if the guest said nothing for a time of
+// patience, where that is not zero.
+func (c *Console) await(ctx context.Context, patience time.Duration, done func() bool) (ok bool, err error) {
+	for {
+		c.mu.Lock()
+		grown := c.grown
+		c.mu.Unlock()
+		if done() {
+			return true, nil
+		}
+		var silence <-chan time.Time
+		if patience > 0 {
+			silence = time.After(patience)
+		}
+		select {
+		case <-grown:
+		case <-silence:
+			return false, nil
+		case <-c.ended:
+			// What it said last may be what was waited for.
+			if done() {
+				return true, nil
+			}
+			return false, c.lost()
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+		if ctx.Err() != nil { // a guest that never stops talking
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+func (c *Console) lost() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Errorf("the console closed: %w", c.cause)
+}
+
+// take waits for the turn to talk.
+func (c *Console) take(ctx context.Context) (giveBack func(), err error) {
+	select {
+	case c.turn <- struct{}{}:
+		return func() { <-c.turn }, nil
+	case <-ctx.Done():
+		return nil, c.explain(ctx, "waited for the console", context.Cause(ctx))
+	}
+}
+
+// explain says what was not reached, and what the console showed last.
+func (c *Console) explain(ctx context.Context, act string, cause error) error {
+	e := &hostapi.Error{Kind: hostapi.KindInternal}
+	if ctx.Err() != nil && context.Cause(ctx) != context.DeadlineExceeded {
+		e.Kind = hostapi.KindCanceled
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	lines := strings.FieldsFunc(c.tail(600), func(r rune) bool { return r == '\n' })
+	for i, l := range lines {
+		lines[i] = strings.TrimSpace(l)
+	}
+	if len(lines) == 0 {
+		e.Message = fmt.Sprintf("%s (%v); its console said nothing", act, cause)
+		e.Hint = "the guest's kernel and getty must use the serial console: console=ttyS0"
+		return e
+	}
+	e.Message = fmt.Sprintf("%s (%v); its console ended with: %s", act, cause, strings.Join(lines, " | "))
+	return e
+}

@@ -1,0 +1,233 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"vxorch/remote/hostapi"
+)
+
+const (
+	mostPatience = 5 * time.Second // between two tries to wake a silent guest
+
+	// afterName and afterPassword are how long login may think about one: a slow
+	// guest hashes for seconds, and answers to a wrong one after three more.
+	afterName     = 5 * time.Second
+	afterPassword = 10 * time.Second
+
+	// confirmation is how long a shell may take to answer.
+	confirmation = 5 * time.Second
+
+	// mostRefusals is how many times a password must be refused to be wrong: what
+	// was typed while the guest booted may have spoiled one.
+	mostRefusals = 2
+)
+
+// Login gets a shell: the one of a session that is still there, whoever's, or
+// that of a new one. It waits for a guest that still boots until ctx ends; the
+// error then has the end of what the console said. It is of KindAuth if the guest
+// refuses the password.
+//
+// The shell's echo and the kernel's messages on the console are off until Logout.
+func (c *Console) Login(ctx context.Context, user, password string) error {
+	giveBack, err := c.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	for what, text := range map[string]string{"user name": user, "password": password} {
+		if strings.ContainsFunc(text, isControl) {
+			return &hostapi.Error{Kind: hostapi.KindInvalid, Message: "a control character in the " + what}
+		}
+	}
+	c.mu.Lock()
+	c.password = password
+	c.mu.Unlock()
+	c.session = nil
+	c.mute.Store(false)
+	l := login{Console: c, user: user, password: password}
+	if err := l.run(ctx); err != nil {
+		return err
+	}
+	c.mute.Store(true)
+	c.session = &session{ours: l.named || l.typed}
+	if err := c.furnish(ctx); err != nil {
+		c.session = nil
+		return err
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
+
+// login is one way from whatever a guest shows to its shell.
+type login struct {
+	*Console
+	user, password string
+
+	prompted bool // a login prompt was seen
+	named    bool // the name was typed, and no password yet
+	typed    bool // the password was typed, and what came of it is open
+	refused  int
+}
+
+func (l *login) run(ctx context.Context) error {
+	from := l.mark()
+	// There may be a session, or a prompt that was shown before we came.
+	if err := l.send(ctx, "\r"); err != nil {
+		return l.failed(ctx, err)
+	}
+	patience := l.options.Patience
+	for {
+		asks, err := l.nextPrompt(ctx, from, patience)
+		if err != nil {
+			return l.failed(ctx, err)
+		}
+		from = l.mark()
+		var text string
+		switch asks {
+		case noPrompt:
+			// A message of the kernel's hides a prompt until somebody presses return.
+			text, patience = "\r", min(2*patience, mostPatience)
+		case loginPrompt:
+			l.prompted = true
+			if l.typed {
+				if l.refused++; l.refused == mostRefusals {
+					return &hostapi.Error{
+						Kind:    hostapi.KindAuth,
+						Message: fmt.Sprintf("the guest does not let %q in with the password given", l.user),
+						Hint:    "set the image's login: user and password",
+					}
+				}
+			}
+			l.named, l.typed = true, false
+			text, patience = l.user+"\r", afterName
+		case passwordPrompt:
+			text = "\r" // somebody else's try
+			if l.named {
+				l.named, l.typed = false, true
+				text = l.password + "\r"
+			}
+			patience = afterPassword
+		case morePrompt:
+			text = "\x03"
+		case shellPrompt:
+			ok, err := l.confirm(ctx)
+			if err != nil {
+				return l.failed(ctx, err)
+			}
+			if ok {
+				return nil
+			}
+			text, patience = "\r", l.options.Patience
+		}
+		if err := l.send(ctx, text); err != nil {
+			return l.failed(ctx, err)
+		}
+	}
+}
+
+func (l *login) failed(ctx context.Context, cause error) error {
+	act := "the guest never showed a login prompt"
+	if l.prompted {
+		act = fmt.Sprintf("the guest did not let %q in", l.user)
+	}
+	return l.explain(ctx, act, cause)
+}
+
+// nextPrompt waits for a prompt in what is said from a place on that nothing
+// follows for a moment; noPrompt if nothing more came for a time of patience.
+func (c *Console) nextPrompt(ctx context.Context, from int64, patience time.Duration) (prompt, error) {
+	for {
+		var seen prompt
+		var at int64
+		ok, err := c.await(ctx, patience, func() bool {
+			var text string
+			text, at, _ = c.look(max(from, c.mark()-longestPrompt-1))
+			seen = promptOf(text)
+			return seen != noPrompt
+		})
+		if err != nil || !ok {
+			return noPrompt, err
+		}
+		more, err := c.await(ctx, c.options.Settle, func() bool { return c.mark() != at })
+		if err != nil {
+			return noPrompt, err
+		}
+		if !more {
+			return seen, nil
+		}
+	}
+}
+
+// confirm tells whether what looks like a shell's prompt is one, and turns its
+// echo off: a long command's would wrap.
+func (c *Console) confirm(ctx context.Context) (bool, error) {
+	within, cancel := context.WithTimeout(ctx, confirmation)
+	defer cancel()
+	_, _, err := c.exchange(within, "stty -echo cols 500")
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		// Not interrupted: it may be the guest's boot that speaks here.
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// furnish learns what is needed of a new session and keeps the kernel quiet.
+func (c *Console) furnish(ctx context.Context) error {
+	output, _, err := c.shell(ctx, "id -u; cat /proc/sys/kernel/printk")
+	if err != nil {
+		return err
+	}
+	// The printk file's first number is the level that the console shows.
+	fields := strings.Fields(output)
+	c.session.root = len(fields) > 0 && fields[0] == "0"
+	output, code, err := c.asRoot(ctx, "dmesg -n 1 && echo quiet; true")
+	if err != nil {
+		return err
+	}
+	c.session.sudo = !c.session.root && code == 0
+	if len(fields) > 1 && strings.Contains(output, "quiet") {
+		c.session.loglevel = fields[1]
+	}
+	return nil
+}
+
+// Logout gives the console back as a person expects it: with the shell's echo and
+// the kernel's messages, and at the login prompt if Login logged in. Without a
+// session it does nothing.
+func (c *Console) Logout(ctx context.Context) error {
+	giveBack, err := c.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	s := c.session
+	if s == nil {
+		return nil
+	}
+	if s.loglevel != "" {
+		if _, _, err := c.asRoot(ctx, "dmesg -n "+s.loglevel); err != nil {
+			return err
+		}
+	}
+	c.session = nil
+	if !s.ours {
+		_, _, err := c.command(ctx, "stty echo cols 80")
+		return err
+	}
+	from := c.mark()
+	if err := c.send(ctx, "stty echo cols 80; exit\r"); err != nil {
+		return c.explain(ctx, "the guest did not log out", err)
+	}
+	_, err = c.await(ctx, afterName, func() bool {
+		text, _, _ := c.look(from)
+		return promptOf(text) == loginPrompt
+	})
+	if err != nil {
+		return c.explain(ctx, "the guest did not log out", err)
+	}
+	return nil
+}
