@@ -40,7 +40,6 @@ require (
 	golang.org/x/tools v0.51.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	honnef.co/go/tools v0.8.2 // indirect
-	libvirt.org/go/libvirtxml v1.11010.0 // indirect
 )
 
 tool honnef.co/go/tools/cmd/staticcheck

@@ -9,23 +9,27 @@ import (
 	"sync"
 	"time"
 
+	"vxorch/remote/helper/internal/dhcp"
 	"vxorch/remote/helper/internal/link"
 	"vxorch/remote/helper/internal/own"
 	"vxorch/remote/helper/internal/probe"
+	"vxorch/remote/helper/internal/virt"
 	"vxorch/remote/hostapi"
 )
 
 // host is this machine for one session.
 type host struct {
 	kernel *link.Kernel
+	virt   *virt.Host
 	store  own.Store
 
 	// Calls hold open for reading, Close for writing: it waits for them.
 	open   sync.RWMutex
 	closed bool
 
-	mu    sync.Mutex
-	locks map[string]*own.Lock // by lab
+	mu     sync.Mutex
+	locks  map[string]*own.Lock      // by lab
+	leases map[string][]*dhcp.Server // by domain
 
 	batch chan struct{} // holds one token while a batch runs
 }
@@ -39,7 +43,11 @@ func New() (hostapi.Host, error) {
 	if err != nil {
 		return nil, hostapi.AsError(err)
 	}
-	return &host{kernel: kernel, locks: map[string]*own.Lock{}, batch: make(chan struct{}, 1)}, nil
+	return &host{
+		kernel: kernel, virt: virt.New(),
+		locks: map[string]*own.Lock{}, leases: map[string][]*dhcp.Server{},
+		batch: make(chan struct{}, 1),
+	}, nil
 }
 
 // begin lets one call go on, until done.
@@ -69,6 +77,9 @@ func (h *host) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi
 		}
 	}
 	facts, err := h.kernel.Observe(ctx, req, h.store)
+	if err == nil && req.Virt != nil {
+		facts.Virt, err = h.virt.Observe(ctx, req.Lab, *req.Virt)
+	}
 	if err != nil {
 		return hostapi.Facts{}, failure(ctx, err)
 	}
@@ -97,13 +108,9 @@ func (h *host) Apply(ctx context.Context, b hostapi.Batch) (result hostapi.Batch
 		return hostapi.BatchResult{}, err
 	}
 	defer done()
-	h.mu.Lock()
-	lock := h.locks[b.Lab]
-	h.mu.Unlock()
-	if lock == nil {
-		return hostapi.BatchResult{}, &hostapi.Error{
-			Kind: hostapi.KindNotLocked, Message: fmt.Sprintf("this session does not hold the lock of lab %q", b.Lab),
-		}
+	lock, err := h.locked(b.Lab)
+	if err != nil {
+		return hostapi.BatchResult{}, err
 	}
 	select {
 	case h.batch <- struct{}{}:
@@ -111,15 +118,35 @@ func (h *host) Apply(ctx context.Context, b hostapi.Batch) (result hostapi.Batch
 	case <-ctx.Done():
 		return hostapi.BatchResult{}, canceled(ctx)
 	}
-	batch, err := h.kernel.Begin(lock, hostapi.Mark{User: b.User, Controller: b.Controller})
+	mark := hostapi.Mark{Lab: b.Lab, User: b.User, Controller: b.Controller}
+	batch, err := h.kernel.Begin(lock, mark)
 	if err != nil {
 		return hostapi.BatchResult{}, hostapi.AsError(err)
 	}
-	result, err = run(ctx, batch.Do, b.Steps)
+	do := func(step hostapi.Step) (bool, error) {
+		if isVirtual(step) {
+			return h.virtual(ctx, mark, step)
+		}
+		return batch.Do(step)
+	}
+	result, err = run(ctx, do, b.Steps)
 	if err := errors.Join(err, batch.End()); err != nil {
 		return result, hostapi.AsError(err)
 	}
 	return result, nil
+}
+
+// locked gives the lab's lock, which this session has to hold.
+func (h *host) locked(lab string) (*own.Lock, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	lock := h.locks[lab]
+	if lock == nil {
+		return nil, &hostapi.Error{
+			Kind: hostapi.KindNotLocked, Message: fmt.Sprintf("this session does not hold the lock of lab %q", lab),
+		}
+	}
+	return lock, nil
 }
 
 // run does the steps in order until one fails or, between two of them, ctx
@@ -161,6 +188,9 @@ func (h *host) Close() error {
 		return nil
 	}
 	h.closed = true
+	for domain := range h.leases {
+		h.endLeases(domain)
+	}
 	var errs []error
 	for _, lab := range slices.Sorted(maps.Keys(h.locks)) {
 		errs = append(errs, h.release(h.locks[lab]))
@@ -179,7 +209,7 @@ func (h *host) release(lock *own.Lock) error {
 	if err == nil {
 		err = batch.End()
 	}
-	return errors.Join(err, lock.Release())
+	return errors.Join(err, h.virt.Tidy(lock.Lab()), lock.Release())
 }
 
 func canceled(ctx context.Context) error {

@@ -8,13 +8,13 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"vxorch/remote/helper/internal/virt/virttest"
 	"vxorch/remote/hostapi"
 	"vxorch/remote/hosttest"
 	"vxorch/remote/internal/ns"
-	"vxorch/remote/internal/ns/nstest"
 )
 
-func TestMain(m *testing.M) { nstest.Main(m) }
+func TestMain(m *testing.M) { virttest.Main(m) }
 
 func TestContract(t *testing.T) {
 	hosttest.Contract(t, func(t *testing.T) hosttest.Env {

@@ -1,0 +1,87 @@
+package virt
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/digitalocean/go-libvirt"
+
+	"vxorch/remote/hostapi"
+)
+
+// hangUpLimit is how long libvirt's daemon has to end a console in good order.
+const hangUpLimit = 2 * time.Second
+
+// Console opens the serial console of lab's domain of that name; it ends with
+// ctx. Nobody is driven away from it: if another client holds it, reading gives
+// an error of ErrBusy. Close it.
+func (h *Host) Console(ctx context.Context, lab, name string) (io.ReadWriteCloser, error) {
+	c, err := h.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.domain(name, h.store)
+	if err == nil && d == nil {
+		err = invalid("there is no domain %s", name)
+	}
+	if err == nil {
+		err = ours(d.Mark, lab, hostapi.KindDomain, name)
+	}
+	if err == nil && d.State != "running" {
+		err = fmt.Errorf("domain %s is %s", name, d.State)
+	}
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	t := &terminal{conn: c, ended: make(chan struct{})}
+	var keys *io.PipeReader
+	var screen *io.PipeWriter
+	keys, t.keys = io.Pipe()
+	t.screen, screen = io.Pipe()
+	go func() {
+		defer close(t.ended)
+		err := c.DomainOpenConsoleBidirectional(d.handle, nil, keys, screen, uint32(libvirt.DomainConsoleSafe))
+		switch {
+		case errBusyConsole(err):
+			err = &hostapi.Error{
+				Kind: hostapi.KindBusy, Message: fmt.Sprintf("another client holds the console of domain %s", name),
+				Hint: "end that session (virsh console, virt-manager), then run the same again",
+			}
+		case err != nil:
+			err = fmt.Errorf("console of domain %s: %w", name, c.classify(err))
+		}
+		_ = screen.CloseWithError(err)
+		_ = keys.CloseWithError(err)
+	}()
+	return t, nil
+}
+
+// terminal is the near end of a console, with a connection of its own: libvirt's
+// library handles nothing else on it while nobody reads.
+type terminal struct {
+	conn   *conn
+	keys   *io.PipeWriter
+	screen *io.PipeReader
+	ended  chan struct{}
+}
+
+func (t *terminal) Read(p []byte) (int, error)  { return t.screen.Read(p) }
+func (t *terminal) Write(p []byte) (int, error) { return t.keys.Write(p) }
+
+// Close hangs up and waits for the daemon to let go of the console, so that the
+// next to come finds it free.
+func (t *terminal) Close() error {
+	_ = t.keys.Close()
+	hangUp := time.AfterFunc(hangUpLimit, func() {
+		_ = t.screen.Close()
+		t.conn.close()
+	})
+	defer hangUp.Stop()
+	_, _ = io.Copy(io.Discard, t.screen) // what the guest still prints would hold the end up
+	<-t.ended
+	t.conn.close()
+	return nil
+}

@@ -1,0 +1,141 @@
+package virt
+
+import (
+	"encoding/xml"
+	"fmt"
+	"os"
+	"strings"
+
+	"vxorch/remote/hostapi"
+)
+
+const maxVNCPassword = 8 // bytes; RFC 6143 §7.2.2, and libvirt refuses longer ones
+
+// definition is what a domain is to be, for libvirt.
+type definition struct {
+	hostapi.Domain
+	kind  string // kvm or qemu
+	caps  capabilities
+	store store
+	mark  mark
+}
+
+func (d definition) text() (string, error) {
+	def := domainXML{
+		Type: d.kind, Name: d.Name, Metadata: metadata{&d.mark},
+		Memory: memoryXML{"KiB", d.Memory / 1024}, VCPUs: d.VCPUs,
+		ACPI: &struct{}{},
+	}
+	def.OS.Type.Machine, def.OS.Type.Value = d.Machine, "hvm"
+	def.OS.Boot.Dev = "hd"
+	if d.kind == typeKVM {
+		// Many distributions ask for more than the emulator's default CPU.
+		def.CPU = &cpuXML{"host-passthrough"}
+	}
+	serial := serialXML{Type: "pty"}
+	console := serial
+	console.Target.Type = "serial"
+	serial.Log = &logXML{d.store.log(d.mark.Lab, d.Name), "off"}
+	def.Devices = devicesXML{
+		Disks: d.disks(),
+		// An emulated USB controller keeps an idle guest busy.
+		Controllers: []controllerXML{{Type: "usb", Model: "none"}},
+		Serials:     []serialXML{serial},
+		Consoles:    []serialXML{console},
+		Balloon:     &modelXML{"none"},
+	}
+	if d.DiskBus == "scsi" {
+		def.Devices.Controllers = append(def.Devices.Controllers, controllerXML{"scsi", "virtio-scsi"})
+	}
+	if d.caps.RNG.Supported != "no" {
+		rng := rngXML{Model: "virtio"}
+		rng.Backend.Model, rng.Backend.Value = "random", "/dev/urandom"
+		def.Devices.RNGs = []rngXML{rng}
+	}
+	for _, i := range d.Interfaces {
+		leg := interfaceXML{Type: "network"}
+		leg.MAC.Address = strings.ToLower(i.MAC)
+		leg.Source.Network = i.Network
+		leg.Target.Dev = i.Tap
+		leg.Model.Type = i.Model
+		leg.MTU = &mtuXML{i.MTU}
+		def.Devices.Interfaces = append(def.Devices.Interfaces, leg)
+	}
+	if v := d.VNC; v != nil {
+		vnc := graphicsXML{Type: "vnc", Port: v.Port, AutoPort: "no", Password: v.Password[:min(len(v.Password), maxVNCPassword)]}
+		if v.Port == 0 {
+			vnc.Port, vnc.AutoPort = -1, "yes"
+		}
+		vnc.Listen.Type, vnc.Listen.Address = "address", v.Listen
+		def.Devices.Graphics = []graphicsXML{vnc}
+	}
+	text, err := xml.Marshal(def)
+	if err != nil {
+		return "", fmt.Errorf("define domain %s: %w", d.Name, err)
+	}
+	return string(text), nil
+}
+
+// disks are the overlay and, on the same bus, which is one that the guest has a
+// driver for, the seed.
+func (d definition) disks() []diskXML {
+	prefix := map[string]string{"virtio": "vd", "ide": "hd"}[d.DiskBus]
+	if prefix == "" {
+		prefix = "sd"
+	}
+	disk := func(device, format, file, name string) diskXML {
+		x := diskXML{Type: "file", Device: device}
+		x.Driver.Name, x.Driver.Type = "qemu", format
+		x.Source.File = file
+		x.Target.Dev, x.Target.Bus = prefix+name, d.DiskBus
+		return x
+	}
+	disks := []diskXML{disk("disk", formatQcow2, d.store.disk(d.mark.Lab, d.Name), "a")}
+	if len(d.Seed) > 0 {
+		device := "cdrom"
+		if d.DiskBus == "virtio" { // which has none
+			device = "disk"
+		}
+		seed := disk(device, formatRaw, d.store.seed(d.mark.Lab, d.Name), "b")
+		seed.ReadOnly = &struct{}{}
+		disks = append(disks, seed)
+	}
+	return disks
+}
+
+// readDefinition gives what a domain's definition tells of it.
+func readDefinition(text string, s store) (hostapi.DomainFacts, error) {
+	var def domainXML
+	if err := xml.Unmarshal([]byte(text), &def); err != nil {
+		return hostapi.DomainFacts{}, err
+	}
+	d := hostapi.DomainFacts{
+		Name: def.Name, Mark: def.Metadata.Mark.public(), Memory: def.Memory.Value * 1024, VCPUs: def.VCPUs,
+	}
+	for _, i := range def.Devices.Interfaces {
+		leg := hostapi.DomainInterface{Network: i.Source.Network, Tap: i.Target.Dev, Model: i.Model.Type, MAC: i.MAC.Address}
+		if i.MTU != nil {
+			leg.MTU = i.MTU.Size
+		}
+		d.Interfaces = append(d.Interfaces, leg)
+	}
+	if d.Mark == nil {
+		return d, nil
+	}
+	d.Spec, d.Whole = def.Metadata.Mark.Spec, true
+	for _, x := range def.Devices.Disks {
+		file := x.Source.File
+		if file == s.disk(d.Mark.Lab, def.Name) {
+			over, err := readDisk(file)
+			d.Whole = d.Whole && err == nil && over.backing == def.Metadata.Mark.Image && exists(over.backing)
+		} else {
+			d.Whole = d.Whole && exists(file)
+		}
+	}
+	return d, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

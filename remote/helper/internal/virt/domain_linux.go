@@ -1,0 +1,350 @@
+package virt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/digitalocean/go-libvirt"
+
+	"vxorch/remote/hostapi"
+)
+
+const (
+	stateLimit = 30 * time.Second // for a domain to come to a state that it was sent to
+	statePoll  = 50 * time.Millisecond
+
+	mebibyte = 1 << 20
+)
+
+// EnsureDomain brings the domain to the wanted state, running, from whatever it
+// finds, and tells whether it had to change anything. m is whom it is marked
+// for. While the domain is paused at its start, its taps there, paused is called
+// if it is not nil.
+func (h *Host) EnsureDomain(ctx context.Context, m hostapi.Mark, w hostapi.Domain, paused func(context.Context) error) (changed bool, err error) {
+	if err := checkDomain(w); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	c, err := h.dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	d, err := c.domain(w.Name, h.store)
+	if err != nil {
+		return false, err
+	}
+	if d != nil {
+		if err := ours(d.Mark, m.Lab, hostapi.KindDomain, w.Name); err != nil {
+			return false, err
+		}
+		changes, rebuild := w.Diff(d.DomainFacts)
+		if len(changes) == 0 && d.persistent {
+			return false, nil
+		}
+		if !rebuild && d.persistent {
+			return true, h.run(ctx, c, d, paused)
+		}
+	}
+	// Before anything is taken away: whether the new one can be made.
+	path, base, err := h.store.image(w.Image)
+	if err != nil {
+		return false, err
+	}
+	kind, caps, err := h.virtType(c)
+	if err != nil {
+		return false, err
+	}
+	text, err := definition{Domain: w, kind: kind, caps: caps, store: h.store, mark: mark{
+		Lab: m.Lab, For: w.For, User: m.User, Controller: m.Controller, Spec: w.Spec(), Image: path,
+	}}.text()
+	if err != nil {
+		return false, err
+	}
+	if _, err := h.removeDomain(c, m.Lab, w.Name, d); err != nil {
+		return true, err
+	}
+	if err := h.makeDomain(ctx, c, m, w, path, base, text, paused); err != nil {
+		return true, h.undo(ctx, err, func(c *conn) error {
+			d, err := c.domain(w.Name, h.store)
+			if err != nil || d != nil && ours(d.Mark, m.Lab, hostapi.KindDomain, w.Name) != nil {
+				return err
+			}
+			_, err = h.removeDomain(c, m.Lab, w.Name, d)
+			return err
+		})
+	}
+	return true, nil
+}
+
+// RemoveDomain removes lab's domain of that name and its files, as far as they
+// are there.
+func (h *Host) RemoveDomain(ctx context.Context, lab, name string) (changed bool, err error) {
+	if err := checkName(name); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	c, err := h.dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	d, err := c.domain(name, h.store)
+	if err != nil {
+		return false, err
+	}
+	if d != nil {
+		if err := ours(d.Mark, lab, hostapi.KindDomain, name); err != nil {
+			return false, err
+		}
+	}
+	return h.removeDomain(c, lab, name, d)
+}
+
+// checkDomain refuses what libvirt would take for something else, or would
+// refuse only after files were made.
+func checkDomain(w hostapi.Domain) error {
+	if err := checkName(w.Name); err != nil {
+		return err
+	}
+	switch {
+	case w.Memory < mebibyte || w.Memory%mebibyte != 0:
+		return invalid("%d bytes of memory are not whole MiB", w.Memory) // QEMU would round it up
+	case w.VCPUs < 1:
+		return invalid("a domain of %d CPUs", w.VCPUs)
+	case !slices.Contains([]string{"virtio", "sata", "ide", "scsi"}, w.DiskBus):
+		return invalid("there is no disk bus %q", w.DiskBus)
+	}
+	for _, i := range w.Interfaces {
+		mac, err := net.ParseMAC(i.MAC)
+		switch {
+		case err != nil || len(mac) != 6 || mac[0]&1 != 0:
+			return invalid("%q is not the MAC address of an interface", i.MAC)
+		case len(i.Tap) < 1 || len(i.Tap) > 15 || strings.HasPrefix(i.Tap, "vnet") || strings.ContainsAny(i.Tap, "/% "):
+			return invalid("%q cannot name a tap: want 1 to 15 characters, not vnet…, which are libvirt's own", i.Tap)
+		case i.MTU < 68 || i.MTU > 65535:
+			return invalid("an MTU of %d bytes", i.MTU)
+		}
+	}
+	if w.VNC != nil {
+		if _, err := netip.ParseAddr(w.VNC.Listen); err != nil || w.VNC.Port < 0 || w.VNC.Port > 65535 {
+			return invalid("VNC cannot listen on %q, port %d", w.VNC.Listen, w.VNC.Port)
+		}
+	}
+	return nil
+}
+
+// makeDomain makes the domain, of which nothing is there, and starts it.
+func (h *Host) makeDomain(ctx context.Context, c *conn, m hostapi.Mark, w hostapi.Domain, path string, base disk, text string, paused func(context.Context) error) error {
+	if err := h.store.makeDisks(m, w, path, base); err != nil {
+		return err
+	}
+	handle, err := c.DomainDefineXML(text)
+	if err != nil {
+		return fmt.Errorf("define domain %s: %w", w.Name, c.classify(err))
+	}
+	return c.start(ctx, handle, paused)
+}
+
+// run has d, which is as wanted but for its state, run.
+func (h *Host) run(ctx context.Context, c *conn, d *domain, paused func(context.Context) error) error {
+	switch d.state {
+	case libvirt.DomainPaused: // at its start, by a run that died, or by hand
+		return c.resume(ctx, d.handle, paused)
+	case libvirt.DomainShutdown:
+		if err := c.await(d.handle, libvirt.DomainShutoff); err != nil {
+			return err
+		}
+	case libvirt.DomainCrashed, libvirt.DomainPmsuspended:
+		if err := c.destroy(d.handle); err != nil {
+			return err
+		}
+	}
+	if err := c.start(ctx, d.handle, paused); err != nil {
+		return h.undo(ctx, err, func(c *conn) error { return c.destroy(d.handle) })
+	}
+	return nil
+}
+
+func (c *conn) start(ctx context.Context, handle libvirt.Domain, paused func(context.Context) error) error {
+	if _, err := c.DomainCreateWithFlags(handle, uint32(libvirt.DomainStartPaused)); err != nil {
+		return fmt.Errorf("start domain %s: %w", handle.Name, c.classify(err))
+	}
+	return c.resume(ctx, handle, paused)
+}
+
+func (c *conn) resume(ctx context.Context, handle libvirt.Domain, paused func(context.Context) error) error {
+	if paused != nil {
+		if err := paused(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.DomainResume(handle); err != nil {
+		return fmt.Errorf("resume domain %s: %w", handle.Name, c.classify(err))
+	}
+	return c.await(handle, libvirt.DomainRunning)
+}
+
+// await waits until the domain is in the state that it is on its way to.
+func (c *conn) await(handle libvirt.Domain, want libvirt.DomainState) error {
+	deadline := time.Now().Add(stateLimit)
+	for {
+		state, _, err := c.DomainGetState(handle, 0)
+		switch {
+		case err != nil:
+			return fmt.Errorf("read the state of domain %s: %w", handle.Name, c.classify(err))
+		case libvirt.DomainState(state) == want:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("domain %s is %s after %v, not %s", handle.Name, stateName(libvirt.DomainState(state)), stateLimit, stateName(want))
+		}
+		select {
+		case <-c.ctx.Done():
+			return c.classify(context.Cause(c.ctx))
+		case <-time.After(statePoll):
+		}
+	}
+}
+
+// destroy ends a domain at once. One that does not run is fine.
+func (c *conn) destroy(handle libvirt.Domain) error {
+	if err := c.DomainDestroy(handle); err != nil && !is(err, libvirt.ErrNoDomain) && !is(err, libvirt.ErrOperationInvalid) {
+		return fmt.Errorf("stop domain %s: %w", handle.Name, c.classify(err))
+	}
+	return nil
+}
+
+// removeDomain removes d, nil if libvirt has none, and its files.
+func (h *Host) removeDomain(c *conn, lab, name string, d *domain) (changed bool, err error) {
+	if d != nil {
+		if err := c.destroy(d.handle); err != nil {
+			return false, err
+		}
+		const all = libvirt.DomainUndefineNvram | libvirt.DomainUndefineManagedSave | libvirt.DomainUndefineSnapshotsMetadata
+		if err := c.DomainUndefineFlags(d.handle, all); err != nil && !is(err, libvirt.ErrNoDomain) {
+			return true, fmt.Errorf("undefine domain %s: %w", name, c.classify(err))
+		}
+	}
+	files, err := h.store.removeFiles(lab, name)
+	return files || d != nil, err
+}
+
+// domain is one as libvirt has it.
+type domain struct {
+	hostapi.DomainFacts
+	handle     libvirt.Domain
+	state      libvirt.DomainState
+	persistent bool
+}
+
+// domain looks the domain up; nil if there is none.
+func (c *conn) domain(name string, s store) (*domain, error) {
+	handle, err := c.DomainLookupByName(name)
+	if err == nil {
+		var d *domain
+		if d, err = c.readDomain(handle, s); err == nil {
+			return d, nil
+		}
+	}
+	if is(err, libvirt.ErrNoDomain) {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("look at domain %s: %w", name, c.classify(err))
+}
+
+// domains gives lab's domains and those of the names asked for.
+func (c *conn) domains(lab string, names []string, s store) ([]hostapi.DomainFacts, error) {
+	handles, _, err := c.ConnectListAllDomains(1, 0)
+	if err != nil {
+		return nil, fmt.Errorf("list libvirt's domains: %w", c.classify(err))
+	}
+	var all []hostapi.DomainFacts
+	for _, handle := range handles {
+		d, err := c.readDomain(handle, s)
+		if is(err, libvirt.ErrNoDomain) {
+			continue // removed since they were listed
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at domain %s: %w", handle.Name, c.classify(err))
+		}
+		if d.Mark != nil && d.Mark.Lab == lab || slices.Contains(names, d.Name) {
+			all = append(all, d.DomainFacts)
+		}
+	}
+	return all, nil
+}
+
+func (c *conn) readDomain(handle libvirt.Domain, s store) (*domain, error) {
+	text, err := c.DomainGetXMLDesc(handle, 0)
+	if err != nil {
+		return nil, err
+	}
+	state, _, err := c.DomainGetState(handle, 0)
+	if err != nil {
+		return nil, err
+	}
+	persistent, err := c.DomainIsPersistent(handle)
+	if err != nil {
+		return nil, err
+	}
+	d := &domain{handle: handle, state: libvirt.DomainState(state), persistent: persistent == 1}
+	d.DomainFacts, err = readDefinition(text, s)
+	d.Name, d.State = handle.Name, stateName(d.state)
+	return d, err
+}
+
+// stateName is virsh's, in one word.
+func stateName(s libvirt.DomainState) string {
+	switch s {
+	case libvirt.DomainRunning, libvirt.DomainBlocked: // on a resource: it runs all the same
+		return "running"
+	case libvirt.DomainPaused:
+		return "paused"
+	case libvirt.DomainShutdown:
+		return "shutting-down"
+	case libvirt.DomainShutoff:
+		return "shutoff"
+	case libvirt.DomainCrashed:
+		return "crashed"
+	case libvirt.DomainPmsuspended:
+		return "suspended"
+	}
+	return "unknown"
+}
+
+// ConsoleLog gives the end of what lab's domain of that name has printed on its
+// serial console since it started, at most limit bytes; empty if nothing is
+// known.
+func (h *Host) ConsoleLog(lab, name string, limit int64) string {
+	if checkName(name) != nil {
+		return ""
+	}
+	file, err := os.Open(h.store.log(lab, name))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.Size() > limit {
+		if _, err := file.Seek(-limit, io.SeekEnd); err != nil {
+			return ""
+		}
+	}
+	text, _ := io.ReadAll(io.LimitReader(file, limit))
+	return string(text)
+}
+
+// errBusyConsole is what libvirt says of a console that another client holds.
+func errBusyConsole(err error) bool {
+	var e libvirt.Error
+	return errors.As(err, &e) && strings.Contains(e.Message, "Active console session exists")
+}

@@ -1,0 +1,265 @@
+package virttest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vxorch/remote/internal/ns/nstest"
+)
+
+// stageVariable tells a process of the test binary where it stands: outside, as
+// process 1 of the new ones, or among the tests.
+const stageVariable = "VXORCH_VIRTTEST"
+
+// Socket is where libvirt's daemon answers once Start was called.
+const Socket = "/run/libvirt/libvirt-sock"
+
+// Main runs the tests of m and ends the process. Without root, libvirt or QEMU
+// they are skipped, or fail if VXORCH_MUST_RUN=1.
+func Main(m *testing.M) {
+	switch os.Getenv(stageVariable) {
+	case "":
+		os.Exit(outside())
+	case "first":
+		os.Exit(first())
+	}
+	nstest.Main(m)
+}
+
+func outside() int {
+	for _, program := range []string{"libvirtd", "virtlogd", "virsh", "qemu-img", "qemu-system-x86_64"} {
+		if _, err := exec.LookPath(program); err != nil {
+			giveUp(err.Error())
+		}
+	}
+	runtime.LockOSThread() // the children's lives hang on it
+	cmd := again("first")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	if err := cmd.Start(); err != nil {
+		giveUp(err.Error())
+	}
+	go func() {
+		for s := range signals {
+			_ = cmd.Process.Signal(s)
+		}
+	}()
+	_ = cmd.Wait()
+	return max(cmd.ProcessState.ExitCode(), -cmd.ProcessState.ExitCode())
+}
+
+// first is process 1: it gives the tests a /proc, waits for whatever ends and
+// takes everything along when the tests have.
+func first() int {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		giveUp(err.Error())
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		giveUp(err.Error())
+	}
+	runtime.LockOSThread()
+	cmd := again("tests")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	if err := cmd.Start(); err != nil {
+		giveUp(err.Error())
+	}
+	go func() {
+		for s := range signals {
+			_ = unix.Kill(cmd.Process.Pid, s.(syscall.Signal))
+		}
+	}()
+	for {
+		var status unix.WaitStatus
+		switch pid, err := unix.Wait4(-1, &status, 0, nil); {
+		case err != nil && err != unix.EINTR:
+			fmt.Fprintln(os.Stderr, "virttest: wait:", err)
+			return 1
+		case pid == cmd.Process.Pid && status.Exited():
+			return status.ExitStatus()
+		case pid == cmd.Process.Pid:
+			return 1
+		}
+	}
+}
+
+func again(stage string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = os.Args
+	cmd.Env = append(os.Environ(), stageVariable+"="+stage)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd
+}
+
+// Furnish gives libvirt empty directories and a configuration that works inside
+// namespaces, once for all tests.
+func Furnish(t testing.TB) {
+	t.Helper()
+	if _, err := os.Stat("/run/libvirt"); err == nil {
+		return
+	}
+	if err := furnish(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func furnish() error {
+	config := map[string][]byte{}
+	err := filepath.WalkDir("/etc/libvirt", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		config[path], err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	config["/etc/libvirt/qemu.conf"] = []byte(strings.Join([]string{
+		`cgroup_controllers = []`, `namespaces = []`, `security_driver = "none"`, `user = "root"`, `group = "root"`,
+	}, "\n") + "\n")
+	for _, dir := range []string{"/etc/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt"} {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=1g"); err != nil {
+			return fmt.Errorf("mount a tmpfs on %s: %w", dir, err)
+		}
+	}
+	for path, text := range config {
+		if strings.Contains(path, "/autostart/") {
+			continue
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o600)); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir("/var/lib/libvirt/images", 0o711); err != nil {
+		return err
+	}
+	return os.Mkdir("/run/libvirt", 0o755)
+}
+
+// Daemon is a libvirtd that runs.
+type Daemon struct {
+	t    testing.TB
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// Start has libvirtd run until the test ends, with virtlogd beside it.
+func Start(t testing.TB) *Daemon {
+	t.Helper()
+	Furnish(t)
+	logs := start(t, "virtlogd")
+	d := start(t, "libvirtd")
+	t.Cleanup(func() {
+		d.Stop()
+		logs.Stop()
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.Dial("unix", Socket)
+		if err == nil {
+			_ = conn.Close()
+			return d
+		}
+		select {
+		case <-d.done:
+			t.Fatal("libvirtd ended")
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("libvirtd does not answer: %v", err)
+		}
+	}
+}
+
+func start(t testing.TB, program string) *Daemon {
+	t.Helper()
+	d := &Daemon{t: t, cmd: exec.Command(program), done: make(chan struct{})}
+	d.cmd.Stderr = os.Stderr
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(d.done)
+		_ = d.cmd.Wait()
+	}()
+	return d
+}
+
+// Stop ends it; its guests run on. A second time does nothing.
+func (d *Daemon) Stop() {
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.done:
+	case <-time.After(20 * time.Second):
+		d.t.Error("it does not end: ", d.cmd.Path)
+		_ = d.cmd.Process.Kill()
+		<-d.done
+	}
+}
+
+// Freeze has it answer nothing any more, until thaw.
+func (d *Daemon) Freeze() (thaw func()) {
+	_ = d.cmd.Process.Signal(syscall.SIGSTOP)
+	return func() { _ = d.cmd.Process.Signal(syscall.SIGCONT) }
+}
+
+// Virsh runs virsh and gives what it prints.
+func Virsh(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("virsh", append([]string{"-q", "-c", "qemu:///system"}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("virsh %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Snapshot is what a lab could leave behind: what libvirt knows, and the files
+// of its images.
+func Snapshot(t testing.TB) string {
+	t.Helper()
+	out := Virsh(t, "list", "--all") + "\n" + Virsh(t, "net-list", "--all") + "\n" + Virsh(t, "pool-list", "--all") + "\n"
+	err := filepath.WalkDir("/var/lib/libvirt/images", func(path string, e fs.DirEntry, err error) error {
+		out += path + "\n"
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Plant defines a network and a domain of that name as others would, until the
+// test ends.
+func Plant(t *testing.T, name string) {
+	t.Helper()
+	dir := t.TempDir()
+	network, domain := filepath.Join(dir, "network.xml"), filepath.Join(dir, "domain.xml")
+	err := errors.Join(
+		os.WriteFile(network, fmt.Appendf(nil, `<network><name>%s</name><forward mode='bridge'/><bridge name='elsewhere'/></network>`, name), 0o600),
+		os.WriteFile(domain, fmt.Appendf(nil, `<domain type='qemu'><name>%s</name><memory>65536</memory><os><type>hvm</type></os></domain>`, name), 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Virsh(t, "net-define", network)
+	Virsh(t, "define", domain)
+	t.Cleanup(func() {
+		Virsh(t, "net-undefine", name)
+		Virsh(t, "undefine", name)
+	})
+}

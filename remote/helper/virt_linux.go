@@ -1,0 +1,135 @@
+package helper
+
+import (
+	"context"
+	"fmt"
+
+	"vxorch/remote/helper/internal/dhcp"
+	"vxorch/remote/hostapi"
+)
+
+var _ hostapi.Cleaner = (*host)(nil)
+
+// isVirtual says whether a step's object is one of virtual machines. A step with
+// several objects is refused with the others.
+func isVirtual(s hostapi.Step) bool {
+	for _, other := range []bool{s.VTEP != nil, s.Bridge != nil, s.Namespace != nil, s.Veth != nil, s.Address != nil} {
+		if other {
+			return false
+		}
+	}
+	objects := 0
+	for _, set := range []bool{s.VirtNetwork != nil, s.Domain != nil, s.Guest != nil} {
+		if set {
+			objects++
+		}
+	}
+	return objects == 1
+}
+
+// virtual does a step of virtual machines for mark's lab.
+func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step) (changed bool, err error) {
+	kind, name := step.Object()
+	remove := step.Op == hostapi.Remove
+	switch step.Op {
+	case hostapi.Create, hostapi.Update, hostapi.Rebuild, hostapi.Remove:
+	default:
+		return false, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("there is no operation %q", step.Op)}
+	}
+	switch {
+	case remove && step.VirtNetwork != nil:
+		changed, err = h.virt.RemoveNetwork(ctx, mark.Lab, name)
+	case remove && step.Domain != nil:
+		h.endLeases(name)
+		changed, err = h.virt.RemoveDomain(ctx, mark.Lab, name)
+	case remove:
+		err = &hostapi.Error{Kind: hostapi.KindInvalid, Message: "a guest goes with its domain"}
+	case step.VirtNetwork != nil:
+		changed, err = h.virt.EnsureNetwork(ctx, mark, *step.VirtNetwork)
+	case step.Domain != nil:
+		changed, err = h.domain(ctx, mark, *step.Domain)
+	case step.Guest != nil:
+		changed, err = h.guest(ctx, mark.Lab, *step.Guest)
+	}
+	if err != nil {
+		return changed, fmt.Errorf("%s %s %s: %w", step.Op, kind, name, err)
+	}
+	return changed, nil
+}
+
+// domain has the domain stand and run, its guest's DHCP requests answered from
+// the first one on where that is wanted.
+func (h *host) domain(ctx context.Context, mark hostapi.Mark, w hostapi.Domain) (changed bool, err error) {
+	return h.virt.EnsureDomain(ctx, mark, w, func(ctx context.Context) error {
+		h.endLeases(w.Name) // on the taps of a domain that is no more
+		if !w.Lease {
+			return nil
+		}
+		return h.lease(ctx, w)
+	})
+}
+
+// lease answers the guest's DHCP requests until endLeases.
+func (h *host) lease(ctx context.Context, w hostapi.Domain) error {
+	for _, i := range w.Interfaces {
+		for _, address := range i.Addresses {
+			if !address.Addr().Is4() {
+				continue
+			}
+			lease := dhcp.Lease{MAC: i.MAC, Address: address, MTU: i.MTU, Hostname: w.Name}
+			// What it serves, it serves for the session, not for this step.
+			server, err := dhcp.Serve(context.WithoutCancel(ctx), i.Tap, []dhcp.Lease{lease})
+			if err != nil {
+				h.endLeases(w.Name)
+				return fmt.Errorf("answer DHCP on %s: %w", i.Tap, err)
+			}
+			h.mu.Lock()
+			h.leases[w.Name] = append(h.leases[w.Name], server)
+			h.mu.Unlock()
+			break // one lease a MAC
+		}
+	}
+	return nil
+}
+
+// endLeases ends what lease began for a domain.
+func (h *host) endLeases(domain string) {
+	h.mu.Lock()
+	servers := h.leases[domain]
+	delete(h.leases, domain)
+	h.mu.Unlock()
+	for _, s := range servers {
+		_ = s.Close() // what it may fail at goes with the tap
+	}
+}
+
+// PutImage is hostapi.ImageStore's.
+func (h *host) PutImage(ctx context.Context, chunk hostapi.ImageChunk) (have int64, err error) {
+	done, err := h.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	if _, err := h.locked(chunk.Lab); err != nil {
+		return 0, err
+	}
+	have, err = h.virt.PutImage(ctx, chunk)
+	if err != nil {
+		return 0, failure(ctx, err)
+	}
+	return have, nil
+}
+
+// Clean is hostapi.Cleaner's.
+func (h *host) Clean(ctx context.Context) (removed []string, err error) {
+	done, err := h.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	removed, err = h.virt.Clean(ctx)
+	if err != nil {
+		return removed, failure(ctx, err)
+	}
+	return removed, nil
+}
