@@ -72,6 +72,7 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 		}
 	}
 	s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), nil)
+	s.recordSkips(p)
 	return s.outcome("deploy", p, nil)
 }
 
@@ -109,6 +110,20 @@ func (c *Controller) Destroy(ctx context.Context, lab *inventory.Lab, confirm Co
 	return s.outcome("destroy", p, nil)
 }
 
+// recordSkips notes on each host the proofs that its part of p does without.
+func (s *session) recordSkips(p plan.Plan) {
+	for _, phase := range p.Phases {
+		if phase.Proof == "" || len(phase.Probes) > 0 {
+			continue
+		}
+		for name := range s.hosts {
+			if s.run.Err(name) == nil {
+				s.run.Skip(name, phase.Proof, "nothing to prove")
+			}
+		}
+	}
+}
+
 // everything asks for whatever bears the lab's mark.
 func (s *session) everything() hostapi.ObserveRequest {
 	return hostapi.ObserveRequest{Lab: s.lab.Name, Virt: &hostapi.VirtQuery{}}
@@ -128,15 +143,15 @@ func (s *session) lookForRemains(ctx context.Context) {
 		if host == nil || s.run.Err(name) != nil {
 			return
 		}
-		_ = s.run.Stage(ctx, name, "look", func(ctx context.Context) (int, error) { // recorded by Stage
+		_ = s.run.Stage(ctx, name, "look", func(ctx context.Context) ([]string, error) { // recorded by Stage
 			facts, err := host.Observe(ctx, s.everything())
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
 			if remains := plan.Remains(s.lab.Name, facts); len(remains) > 0 {
-				return 0, fmt.Errorf("still there: %s", strings.Join(remains, ", "))
+				return nil, fmt.Errorf("still there: %s", strings.Join(remains, ", "))
 			}
-			return 0, nil
+			return nil, nil
 		})
 	})
 }
@@ -156,10 +171,12 @@ func (s *session) outcome(verb string, p plan.Plan, problems []*plan.Problem) Ou
 	}
 	if s.refused != nil {
 		errs = append(errs, s.refused)
+		result.Error = s.refused.Error()
 	}
 	if len(errs) > 0 {
 		result.Result = report.Fail
 	}
+	result.Sort()
 	return Outcome{Result: result, Plan: p, Errs: errs}
 }
 
@@ -173,7 +190,7 @@ func topology(lab *inventory.Lab, p plan.Plan) report.Topology {
 			row.Group = n.Group.String()
 		}
 		if i := slices.IndexFunc(p.Networks, func(s plan.Network) bool { return s.Name == n.Name }); i >= 0 {
-			row.MTU, row.Group = p.Networks[i].MTU, p.Networks[i].Group
+			row.MTU, row.Group, row.Unproved = p.Networks[i].MTU, p.Networks[i].Group, p.Networks[i].Unproved
 		}
 		t.Networks = append(t.Networks, row)
 	}

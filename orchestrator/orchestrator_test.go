@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,9 +18,9 @@ import (
 	"vxorch/remote/hosttest"
 )
 
-// objectsPerHost is what the four-line lab has on a host: VTEP, its joining,
-// bridge, namespace and veth, each a change.
-const objectsPerHost = 5
+// objectsPerHost is what the four-line lab has on a host: VTEP, bridge, namespace
+// and veth.
+const objectsPerHost = 4
 
 func TestDeployBuildsAndProvesTheLab(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
@@ -49,8 +50,13 @@ func TestSecondDeployChangesNothingAndStillProves(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"container pass": 2}, stages(o)); diff != "" {
 		t.Errorf("probes by stage (-want +got):\n%s", diff)
 	}
-	if len(o.Plan.Notes) != 1 || !strings.Contains(o.Plan.Notes[0], "VTEP proof") {
-		t.Errorf("notes are %q, want one that says why there is no VTEP proof", o.Plan.Notes)
+	if got := o.Result.Topology.Networks[0].Unproved; got == "" {
+		t.Error("the result does not say why there is no VTEP proof")
+	}
+	for _, h := range o.Result.Hosts {
+		if !slices.ContainsFunc(h.Stages, func(s report.Stage) bool { return s.Name == plan.PhaseVTEPProof && s.Result == report.Skipped }) {
+			t.Errorf("%s has no skipped stage %s: %+v", h.Name, plan.PhaseVTEPProof, h.Stages)
+		}
 	}
 }
 
@@ -117,7 +123,7 @@ func TestDestroyLeavesNothingAndTwiceIsFine(t *testing.T) {
 	lab := b.lab("try", "", "a", "b")
 	b.deploy(lab)
 	o := b.control.Destroy(t.Context(), lab, yes)
-	b.passes(o, 2*4) // VTEP, bridge, namespace, veth
+	b.passes(o, 2*objectsPerHost) // VTEP, bridge, namespace, veth
 	b.nothingStands()
 	b.notLocked("try")
 	asked := func(plan.Plan) error { t.Error("asked although nothing is there"); return nil }
@@ -131,7 +137,7 @@ func TestDestroyTakesOnlyItsOwn(t *testing.T) {
 	b.passes(b.deploy(second), 2*objectsPerHost)
 	before := b.machines["a"].Objects()
 	b.passes(b.deploy(first), 2*objectsPerHost)
-	b.passes(b.control.Destroy(t.Context(), first, yes), 2*4)
+	b.passes(b.control.Destroy(t.Context(), first, yes), 2*objectsPerHost)
 	if diff := cmp.Diff(before, b.machines["a"].Objects()); diff != "" {
 		t.Errorf("the other lab changed (-before +after):\n%s", diff)
 	}

@@ -59,10 +59,10 @@ func (s *session) lacks(ctx context.Context) []Lack {
 		if s.connectOne(ctx, name) != nil {
 			return
 		}
-		_ = s.run.Stage(ctx, name, "look", func(ctx context.Context) (int, error) { // recorded by Stage
+		_ = s.run.Stage(ctx, name, "look", func(ctx context.Context) ([]string, error) { // recorded by Stage
 			host, ok := s.host(name).(hostapi.Preparer)
 			if !ok {
-				return 0, fmt.Errorf("%T cannot be prepared", s.host(name))
+				return nil, fmt.Errorf("%T cannot be prepared", s.host(name))
 			}
 			missing, err := host.Missing(ctx, s.part(name))
 			if err == nil && !missing.Empty() {
@@ -70,7 +70,7 @@ func (s *session) lacks(ctx context.Context) []Lack {
 				defer mu.Unlock()
 				all = append(all, Lack{name, missing})
 			}
-			return 0, err
+			return nil, err
 		})
 	})
 	slices.SortFunc(all, func(a, b Lack) int { return cmp.Compare(a.Host, b.Host) })
@@ -94,13 +94,13 @@ func (s *session) install(ctx context.Context, lacks []Lack) {
 			continue
 		}
 		wg.Go(func() {
-			_ = s.run.Stage(ctx, l.Host, "install", func(ctx context.Context) (int, error) { // recorded by Stage
+			_ = s.run.Stage(ctx, l.Host, "install", func(ctx context.Context) ([]string, error) { // recorded by Stage
 				done, err := s.host(l.Host).(hostapi.Preparer).Prepare(ctx, s.part(l.Host))
 				for _, note := range done.Notes {
 					s.run.Note(l.Host, "install", note)
 				}
 				l.Daemons = done.Daemons
-				return len(done.Packages) + len(done.Units), err
+				return slices.Concat(done.Packages, done.Units), err
 			})
 		})
 	}

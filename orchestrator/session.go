@@ -81,15 +81,15 @@ func (s *session) connect(ctx context.Context) {
 }
 
 func (s *session) connectOne(ctx context.Context, name string) error {
-	return s.run.Stage(ctx, name, "connect", func(ctx context.Context) (int, error) {
+	return s.run.Stage(ctx, name, "connect", func(ctx context.Context) ([]string, error) {
 		host, err := s.c.Dial(ctx, s.lab.Host(name))
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		s.mu.Lock()
 		s.hosts[name] = host
 		s.mu.Unlock()
-		return 0, nil
+		return nil, nil
 	})
 }
 
@@ -113,7 +113,7 @@ func (s *session) gather(ctx context.Context, verb string, request func(host str
 	s.each(func(name string) {
 		err := s.connectOne(ctx, name)
 		if err == nil {
-			err = s.run.Stage(ctx, name, "observe", func(ctx context.Context) (int, error) {
+			err = s.run.Stage(ctx, name, "observe", func(ctx context.Context) ([]string, error) {
 				req := request(name)
 				req.Peers, req.Lock = peers(name), lock
 				facts, err := leader.observe(ctx, name, s.host(name), req)
@@ -122,7 +122,7 @@ func (s *session) gather(ctx context.Context, verb string, request func(host str
 				if err == nil {
 					gathered[name] = facts
 				}
-				return 0, err
+				return nil, err
 			})
 		}
 		leader.report(name, err)

@@ -2,29 +2,44 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
-	"vxorch/remote/hostapi"
+	"vxorch/orchestrator"
+	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/report"
 )
 
-// confirm asks a yes-or-no question. Without a terminal it cannot be asked.
-func confirm(c *cli.Context, s streams, question string) error {
-	if c.Bool("yes") {
+// asker asks the user before a verb takes something away.
+type asker struct {
+	ctx   context.Context
+	s     streams
+	yes   bool   // answers every question
+	pause func() // ends the live progress, which would write over the question
+}
+
+// confirm shows lines, which may hold hosts' words, and asks a yes-or-no
+// question. Without a terminal it cannot be asked.
+func (a asker) confirm(lines []string, question string) error {
+	a.pause()
+	for _, line := range lines {
+		fmt.Fprintln(a.s.err, report.Clean(line))
+	}
+	if a.yes {
 		return nil
 	}
-	if !isTerminal(s.in) {
-		return &hostapi.Error{Kind: hostapi.KindInvalid, Message: "nothing was changed: nobody can be asked: " + question, Hint: "--yes answers it"}
+	if !isTerminal(a.s.in) {
+		return &usageError{"nothing was changed: there is no terminal to ask on: " + question, "--yes answers it"}
 	}
-	fmt.Fprintf(s.err, "%s [y/N] ", question)
+	fmt.Fprintf(a.s.err, "%s [y/N] ", question)
 	answer := make(chan string, 1)
 	go func() {
-		line, err := bufio.NewReader(s.in).ReadString('\n')
+		line, err := bufio.NewReader(a.s.in).ReadString('\n')
 		if err != nil {
 			line = "" // no answer is a no
 		}
@@ -32,12 +47,36 @@ func confirm(c *cli.Context, s streams, question string) error {
 	}()
 	select {
 	case line := <-answer:
-		if a := strings.ToLower(strings.TrimSpace(line)); a == "y" || a == "yes" {
+		if word := strings.ToLower(strings.TrimSpace(line)); word == "y" || word == "yes" {
 			return nil
 		}
 		return errors.New("nothing was changed")
-	case <-c.Context.Done():
-		return c.Context.Err()
+	case <-a.ctx.Done():
+		fmt.Fprintln(a.s.err)
+		return errors.New("interrupted: nothing was changed")
+	}
+}
+
+// confirmRemovals asks before a deploy takes workloads away.
+func (a asker) confirmRemovals(p plan.Plan) error {
+	var lines []string
+	for _, r := range p.Removals {
+		lines = append(lines, fmt.Sprintf("no longer in the inventory: %s on %s (%s, made by %s@%s)",
+			r.Mark.For, r.Host, r.Name, r.Mark.User, r.Mark.Controller))
+	}
+	return a.confirm(lines, fmt.Sprintf("remove %s?", count(len(p.Removals), "workload")))
+}
+
+// confirmDestroy asks before a lab is taken away.
+func (a asker) confirmDestroy(lab string) orchestrator.Confirm {
+	return func(p plan.Plan) error {
+		hosts := 0
+		for _, steps := range p.Phases[0].Steps {
+			if len(steps) > 0 {
+				hosts++
+			}
+		}
+		return a.confirm(nil, fmt.Sprintf("remove %s of lab %s from %s?", count(p.Changes(), "object"), lab, count(hosts, "host")))
 	}
 }
 

@@ -75,10 +75,10 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &status):
-		return int(status)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return exitInterrupted
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, &usage), errors.As(err, &file):
 		return exitUsage
 	case errors.Is(err, errUnwanted):
@@ -103,14 +103,7 @@ func printErrors(w io.Writer, err error) {
 
 // flatten lists the errors that err joins.
 func flatten(err error) []error {
-	var file inventory.Errors
-	if errors.As(err, &file) {
-		list := make([]error, len(file))
-		for i, e := range file {
-			list[i] = e
-		}
-		return list
-	}
+	// inventory.Errors among them.
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var list []error
 		for _, e := range joined.Unwrap() {
@@ -133,8 +126,10 @@ func hintOf(err error) string {
 		return file.Hint
 	case errors.As(err, &problem):
 		return problem.Hint
-	case errors.As(err, &host):
+	case errors.As(err, &host) && host.Hint != "":
 		return host.Hint
+	case errors.Is(err, hostapi.ErrLost):
+		return "run the verb again: it goes on from what stands"
 	}
 	return ""
 }

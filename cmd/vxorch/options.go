@@ -100,29 +100,40 @@ func format(c *cli.Context, allowed ...string) (string, error) {
 	return "", &usageError{fmt.Sprintf("unknown format %q", f), "one of " + strings.Join(allowed, ", ")}
 }
 
-// writeOutput calls write with where the result goes.
-func writeOutput(c *cli.Context, s streams, write func(io.Writer) error) error {
+// output is where a result goes.
+type output struct {
+	io.Writer
+	close func() error
+}
+
+func (o output) Close() error { return o.close() }
+
+// openOutput opens the file of --output; without it the result goes to standard
+// output, which stays open.
+func openOutput(c *cli.Context, s streams) (output, error) {
 	file := c.String("output")
 	if file == "" {
-		return write(s.out)
+		return output{s.out, func() error { return nil }}, nil
 	}
 	f, err := os.Create(file)
 	if err != nil {
-		return err
+		return output{}, &usageError{fmt.Sprintf("the result cannot be written: %v", err), "name another file with -o"}
 	}
-	if err := write(f); err != nil {
-		_ = f.Close() // the first error says more
-		return err
-	}
-	return f.Close()
+	return output{f, f.Close}, nil
 }
 
 // bounded is the context of a verb under --timeout.
-func bounded(c *cli.Context) (context.Context, context.CancelFunc) {
-	if d := c.Duration("timeout"); d > 0 {
-		return context.WithTimeout(c.Context, d)
+func bounded(c *cli.Context) (context.Context, context.CancelFunc, error) {
+	d := c.Duration("timeout")
+	switch {
+	case d < 0:
+		return nil, nil, &usageError{fmt.Sprintf("--timeout %s is negative", d), ""}
+	case d > 0:
+		ctx, cancel := context.WithTimeoutCause(c.Context, d, run.ErrTimeout)
+		return ctx, cancel, nil
 	}
-	return context.WithCancel(c.Context)
+	ctx, cancel := context.WithCancel(c.Context)
+	return ctx, cancel, nil
 }
 
 // controller is the orchestrator for this user on this machine.

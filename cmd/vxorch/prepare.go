@@ -9,7 +9,6 @@ import (
 
 	"vxorch/inventory"
 	"vxorch/orchestrator"
-	"vxorch/orchestrator/report"
 )
 
 func prepareVerb(s streams) *cli.Command {
@@ -19,9 +18,9 @@ func prepareVerb(s streams) *cli.Command {
 		Flags:        append(runFlags(), yesFlag()),
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
-			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
-				return o.Prepare(ctx, lab, confirmInstall(c, s))
-			}, writeResult(s, false))
+			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, ask asker) orchestrator.Outcome {
+				return o.Prepare(ctx, lab, ask.confirmInstall)
+			}, writeResult, false)
 			if err != nil {
 				return err
 			}
@@ -31,24 +30,23 @@ func prepareVerb(s streams) *cli.Command {
 }
 
 // confirmInstall shows what hosts lack and asks before it is installed.
-func confirmInstall(c *cli.Context, s streams) func([]orchestrator.Lack) error {
-	return func(lacks []orchestrator.Lack) error {
-		hosts := 0
-		for _, l := range lacks {
-			var todo []string
-			if len(l.Packages) > 0 {
-				todo = append(todo, fmt.Sprintf("install with %s: %s", l.Manager, strings.Join(l.Packages, " ")))
-			}
-			if len(l.Units) > 0 {
-				todo = append(todo, "enable and start: "+strings.Join(l.Units, " "))
-			}
-			if len(todo) > 0 {
-				hosts++
-			}
-			for _, line := range append(todo, l.Notes...) {
-				fmt.Fprintf(s.err, "%s: %s\n", l.Host, report.Clean(line))
-			}
+func (a asker) confirmInstall(lacks []orchestrator.Lack) error {
+	hosts := 0
+	var lines []string
+	for _, l := range lacks {
+		var todo []string
+		if len(l.Packages) > 0 {
+			todo = append(todo, fmt.Sprintf("install with %s: %s", l.Manager, strings.Join(l.Packages, " ")))
 		}
-		return confirm(c, s, fmt.Sprintf("prepare %s?", count(hosts, "host")))
+		if len(l.Units) > 0 {
+			todo = append(todo, "enable and start: "+strings.Join(l.Units, " "))
+		}
+		if len(todo) > 0 {
+			hosts++
+		}
+		for _, line := range append(todo, l.Notes...) {
+			lines = append(lines, l.Host+": "+line)
+		}
 	}
+	return a.confirm(lines, fmt.Sprintf("prepare %s?", count(hosts, "host")))
 }

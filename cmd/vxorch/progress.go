@@ -80,38 +80,67 @@ func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 }
 
-// liveProgress keeps one line a host, rewritten in place.
+// liveProgress keeps one line a host, rewritten in place. After its end, which a
+// question makes too, the next event begins anew.
 func liveProgress(w io.Writer, lab *inventory.Lab) progress {
-	var mu sync.Mutex
-	now := map[string]string{}
-	container := mpb.New(mpb.WithOutput(w), mpb.WithWidth(1))
-	bars := map[string]*mpb.Bar{}
-	for _, h := range lab.Hosts {
-		now[h.Name] = "waiting"
-		bars[h.Name] = container.New(1, mpb.NopStyle(), mpb.AppendDecorators(
+	l := &live{w: w, lab: lab, now: map[string]string{}}
+	return progress{l.event, l.end}
+}
+
+type live struct {
+	w   io.Writer
+	lab *inventory.Lab
+
+	mu   sync.Mutex
+	all  *mpb.Progress // nil between an end and the next event
+	bars []*mpb.Bar
+
+	// A lock of its own: the library calls back for it while it is being called.
+	textMu sync.Mutex
+	now    map[string]string // what each host is at
+}
+
+func (l *live) event(e run.Event) {
+	text := strings.TrimSpace(e.Stage+" "+e.Note) + " …"
+	if e.Done {
+		text = describeEvent(e)
+	}
+	l.textMu.Lock()
+	l.now[e.Host] = text
+	l.textMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all == nil {
+		l.begin()
+	}
+}
+
+func (l *live) begin() {
+	l.all = mpb.New(mpb.WithOutput(l.w), mpb.WithWidth(1))
+	for _, h := range l.lab.Hosts {
+		l.bars = append(l.bars, l.all.New(1, mpb.NopStyle(), mpb.AppendDecorators(
 			decor.Name(h.Name, decor.WCSyncSpaceR),
 			decor.Any(func(decor.Statistics) string {
-				mu.Lock()
-				defer mu.Unlock()
-				return now[h.Name]
+				l.textMu.Lock()
+				defer l.textMu.Unlock()
+				if text := l.now[h.Name]; text != "" {
+					return text
+				}
+				return "waiting"
 			}),
-		))
+		)))
 	}
-	return progress{
-		event: func(e run.Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			if e.Done {
-				now[e.Host] = describeEvent(e)
-			} else {
-				now[e.Host] = strings.TrimSpace(e.Stage+" "+e.Note) + " …"
-			}
-		},
-		end: func() {
-			for _, bar := range bars {
-				bar.SetCurrent(1)
-			}
-			container.Wait()
-		},
+}
+
+func (l *live) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all == nil {
+		return
 	}
+	for _, bar := range l.bars {
+		bar.SetCurrent(1)
+	}
+	l.all.Wait()
+	l.all, l.bars = nil, nil
 }

@@ -15,7 +15,6 @@ import (
 	"vxorch/inventory"
 	"vxorch/orchestrator"
 	"vxorch/orchestrator/history"
-	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
 )
 
@@ -26,7 +25,7 @@ func initVerb(s streams) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "lab", Value: "lu", Usage: "the lab's `NAME`"},
 			&cli.StringFlag{Name: "image", Usage: "a VM on each host, too, from this qcow2 `FILE` or URL"},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: defaultInventory, Usage: "write `FILE`; - is standard output", EnvVars: []string{"VXORCH_OUTPUT"}},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: defaultInventory, Usage: "write `FILE`; - is standard output"},
 		},
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
@@ -107,14 +106,17 @@ func planVerb(s streams) *cli.Command {
 }
 
 func runPlan(c *cli.Context, s streams) error {
-	outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
+	outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, _ asker) orchestrator.Outcome {
 		return o.Plan(ctx, lab)
 	}, func(w io.Writer, o orchestrator.Outcome, format string) error {
-		if format == "json" {
-			return o.Plan.WriteJSON(w)
+		switch {
+		case format == "json":
+			return o.Plan.WriteJSON(w, o.Errs)
+		case len(o.Plan.Phases) == 0:
+			return nil // the errors say why there is none
 		}
 		return o.Plan.WriteText(w)
-	})
+	}, false)
 	if err != nil {
 		return err
 	}
@@ -134,9 +136,9 @@ func deployVerb(s streams) *cli.Command {
 			if c.Bool("dry-run") {
 				return runPlan(c, s)
 			}
-			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
-				return o.Deploy(ctx, lab, confirmRemovals(c, s))
-			}, writeResult(s, true))
+			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, ask asker) orchestrator.Outcome {
+				return o.Deploy(ctx, lab, ask.confirmRemovals)
+			}, writeResult, true)
 			if err != nil {
 				return err
 			}
@@ -150,9 +152,9 @@ func verifyVerb(s streams) *cli.Command {
 		Name: "verify", Usage: "send the probes again", ArgsUsage: "[INVENTORY]",
 		Flags: runFlags(), OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
-			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
+			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, _ asker) orchestrator.Outcome {
 				return o.Verify(ctx, lab)
-			}, writeResult(s, true))
+			}, writeResult, true)
 			if err != nil {
 				return err
 			}
@@ -167,12 +169,14 @@ func destroyVerb(s streams) *cli.Command {
 		Description: "Removes everything that bears the lab's mark on its hosts, and nothing else. Without an inventory: --lab NAME --host ADDRESS …",
 		Flags: append(runFlags(), yesFlag(),
 			&cli.StringFlag{Name: "lab", Usage: "the lab's `NAME`, without an inventory"},
-			&cli.StringSliceFlag{Name: "host", Usage: "a `HOST` of it as for init; may be repeated"}),
+			&cli.StringSliceFlag{Name: "host", Usage: "a `HOST` of it as for init; may be repeated"},
+			&cli.StringFlag{Name: "identity", Usage: "private key `FILE` for --host"},
+			&cli.StringFlag{Name: "known-hosts", Usage: "known_hosts `FILE` for --host"}),
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
-			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab) orchestrator.Outcome {
-				return o.Destroy(ctx, lab, confirmDestroy(c, s, lab.Name))
-			}, writeResult(s, false))
+			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, ask asker) orchestrator.Outcome {
+				return o.Destroy(ctx, lab, ask.confirmDestroy(lab.Name))
+			}, writeResult, false)
 			if err != nil {
 				return err
 			}
@@ -196,14 +200,27 @@ func labOf(c *cli.Context, s streams) (*inventory.Lab, error) {
 	if err != nil {
 		return nil, &usageError{err.Error(), ""}
 	}
-	return inventory.Parse("--host", text)
+	lab, err := inventory.Parse("--host", text)
+	if err != nil {
+		return nil, err
+	}
+	for i := range lab.Hosts {
+		ssh := &lab.Hosts[i].SSH
+		if file := c.String("identity"); file != "" {
+			ssh.Identity = []string{file}
+		}
+		if file := c.String("known-hosts"); file != "" {
+			ssh.KnownHosts = []string{file}
+		}
+	}
+	return lab, nil
 }
 
 // onHosts is the frame of every verb that reaches hosts: lab, progress, the verb
-// itself, its result on standard output.
+// itself, its result on standard output and, if asked to, kept for `report`.
 func onHosts(c *cli.Context, s streams,
-	verb func(context.Context, *orchestrator.Controller, *inventory.Lab) orchestrator.Outcome,
-	write func(w io.Writer, o orchestrator.Outcome, format string) error,
+	verb func(context.Context, *orchestrator.Controller, *inventory.Lab, asker) orchestrator.Outcome,
+	write func(w io.Writer, o orchestrator.Outcome, format string) error, keep bool,
 ) (orchestrator.Outcome, error) {
 	var none orchestrator.Outcome
 	f, err := format(c, "text", "json")
@@ -222,30 +239,40 @@ func onHosts(c *cli.Context, s streams,
 	if err != nil {
 		return none, err
 	}
-	ctx, cancel := bounded(c)
+	// What cannot be written is known before hosts are changed.
+	out, err := openOutput(c, s)
+	if err != nil {
+		return none, err
+	}
+	ctx, cancel, err := bounded(c)
+	if err != nil {
+		return none, err
+	}
 	defer cancel()
-	outcome := verb(ctx, o, lab)
+	outcome := verb(ctx, o, lab, asker{ctx, s, c.Bool("yes"), show.end})
 	show.end()
-	return outcome, writeOutput(c, s, func(w io.Writer) error { return write(w, outcome, f) })
+	if keep {
+		if _, err := store().Save(outcome.Result); err != nil {
+			fmt.Fprintf(s.err, "vxorch: warning: this run is not kept for `vxorch report`: %v\n", err)
+		}
+	}
+	if err := errors.Join(write(out, outcome, f), out.Close()); err != nil {
+		return outcome, errors.Join(append(outcome.Errs, err)...)
+	}
+	return outcome, nil
 }
 
-// writeResult writes a verb's result and, if asked to, keeps it for `report`.
-func writeResult(s streams, keep bool) func(io.Writer, orchestrator.Outcome, string) error {
-	return func(w io.Writer, o orchestrator.Outcome, format string) error {
-		if keep {
-			if _, err := store().Save(o.Result); err != nil {
-				fmt.Fprintf(s.err, "vxorch: warning: this run is not kept for `vxorch report`: %v\n", err)
-			}
-		}
-		return writeReport(w, o.Result, format)
-	}
+// writeResult writes a verb's result.
+func writeResult(w io.Writer, o orchestrator.Outcome, format string) error {
+	return writeReport(w, o.Result, format)
 }
 
 func writeReport(w io.Writer, r *report.Result, format string) error {
 	if format == "json" {
 		return report.WriteJSON(w, r)
 	}
-	return report.WriteText(w, r, report.TextOptions{Color: isTerminal(w) && os.Getenv("NO_COLOR") == ""})
+	out, ok := w.(output)
+	return report.WriteText(w, r, report.TextOptions{Color: ok && isTerminal(out.Writer) && os.Getenv("NO_COLOR") == ""})
 }
 
 func store() history.Store { return history.Store{Root: history.DefaultRoot()} }
@@ -269,7 +296,11 @@ func reportVerb(s streams) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return writeOutput(c, s, func(w io.Writer) error { return writeReport(w, result, f) })
+			out, err := openOutput(c, s)
+			if err != nil {
+				return err
+			}
+			return errors.Join(writeReport(out, result, f), out.Close())
 		},
 	}
 }
@@ -316,29 +347,6 @@ func version() string {
 		return info.Main.Version
 	}
 	return "devel"
-}
-
-// confirmRemovals asks before a deploy takes workloads away.
-func confirmRemovals(c *cli.Context, s streams) orchestrator.Confirm {
-	return func(p plan.Plan) error {
-		for _, r := range p.Removals {
-			fmt.Fprintf(s.err, "no longer in the inventory: %s on %s (%s, made by %s@%s)\n",
-				r.Mark.For, r.Host, r.Name, report.Clean(r.Mark.User), report.Clean(r.Mark.Controller))
-		}
-		return confirm(c, s, fmt.Sprintf("remove %s?", count(len(p.Removals), "workload")))
-	}
-}
-
-func confirmDestroy(c *cli.Context, s streams, lab string) orchestrator.Confirm {
-	return func(p plan.Plan) error {
-		hosts := 0
-		for _, steps := range p.Phases[0].Steps {
-			if len(steps) > 0 {
-				hosts++
-			}
-		}
-		return confirm(c, s, fmt.Sprintf("remove %s of lab %s from %s?", count(p.Changes(), "object"), lab, count(hosts, "host")))
-	}
 }
 
 func count(n int, thing string) string {

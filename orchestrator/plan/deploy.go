@@ -89,7 +89,7 @@ func (d *deployment) settle() {
 		return
 	}
 	for _, network := range d.lab.Networks {
-		mtu, problem := settleMTU(network, d.hosts, d.underlays)
+		mtu, problem := d.settleMTU(network)
 		if problem != nil {
 			d.problems = append(d.problems, problem)
 		}
@@ -112,7 +112,6 @@ func (d *deployment) plan() Plan {
 		p.Removals = append(p.Removals, removals...)
 	}
 	for _, network := range d.networks {
-		p.Networks = append(p.Networks, Network{network.Name, network.mtu, network.group.String()})
 		legs := map[string]tunnel{}
 		changed := map[string]bool{}
 		for _, host := range d.hosts {
@@ -122,9 +121,14 @@ func (d *deployment) plan() Plan {
 		}
 		pairs := verify.VTEPs(network.Network, d.hosts, changed)
 		vteps.Probes = append(vteps.Probes, pairs...)
-		if len(pairs) == 0 && len(d.hosts) > 1 {
-			p.Notes = append(p.Notes, fmt.Sprintf("VTEP proof of network %s skipped: nothing about its VTEPs changes", network.Name))
+		settled := Network{Name: network.Name, MTU: network.mtu, Group: network.group.String()}
+		switch {
+		case len(d.hosts) == 1:
+			settled.Unproved = "there is one host only"
+		case len(pairs) == 0:
+			settled.Unproved = "nothing about them changes"
 		}
+		p.Networks = append(p.Networks, settled)
 		for _, host := range d.hosts {
 			leg := legs[host]
 			prefix := netip.PrefixFrom(network.VTEPs[host], network.Subnet.Bits())
@@ -276,7 +280,7 @@ func (d *deployment) container(c inventory.Container) []hostapi.Step {
 		}
 		var inner *hostapi.Link
 		if seen != nil {
-			inner = findInner(*seen, leg.Inner)
+			inner = find(seen.Links, func(l *hostapi.Link) bool { return l.Name == leg.Inner })
 		}
 		s := step(findLink(facts, veth.Name), func(outer hostapi.Link) ([]hostapi.Change, bool) {
 			return veth.Diff(outer, inner)
@@ -337,11 +341,16 @@ func (d *deployment) refuseForeign(host string) {
 // refuse makes an object of a wanted name a problem unless it is the lab's.
 func (d *deployment) refuse(host, kind, name string, mark *hostapi.Mark) {
 	if mark == nil || mark.Lab != d.lab.Name {
-		d.problems = append(d.problems, &Problem{
-			host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)),
-			"choose another name in the inventory, or remove it by hand if nobody needs it",
-		})
+		d.problems = append(d.problems, &Problem{host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)), inTheWay(host, mark)})
 	}
+}
+
+// inTheWay is the way out of an object that is not the lab's.
+func inTheWay(host string, m *hostapi.Mark) string {
+	if m == nil {
+		return "choose another name in the inventory, or remove it by hand if nobody needs it"
+	}
+	return fmt.Sprintf("choose another name in the inventory, or take that lab away: vxorch destroy --lab %s --host %s", m.Lab, host)
 }
 
 func owner(m *hostapi.Mark) string {
@@ -400,18 +409,14 @@ func (d *deployment) removeStale(host string) (steps []hostapi.Step, removals []
 }
 
 func findNamespace(facts hostapi.Facts, name string) *hostapi.NamespaceFacts {
-	for i := range facts.Namespaces {
-		if facts.Namespaces[i].Name == name {
-			return &facts.Namespaces[i]
-		}
-	}
-	return nil
+	return find(facts.Namespaces, func(n *hostapi.NamespaceFacts) bool { return n.Name == name })
 }
 
-func findInner(n hostapi.NamespaceFacts, name string) *hostapi.Link {
-	for i := range n.Links {
-		if n.Links[i].Name == name {
-			return &n.Links[i]
+// find gives the first of all that is; else nil.
+func find[T any](all []T, is func(*T) bool) *T {
+	for i := range all {
+		if is(&all[i]) {
+			return &all[i]
 		}
 	}
 	return nil

@@ -19,8 +19,6 @@ type Plan struct {
 	Uploads []Upload
 	// Networks is how the hosts settled what the inventory left to them.
 	Networks []Network
-	// Notes say what was left out and why, for people.
-	Notes []string
 }
 
 // Phase is a batch of steps a host, in parallel, then the probes once every
@@ -42,24 +40,28 @@ type Removal struct {
 
 // Network is what a network came to on the hosts at hand.
 type Network struct {
-	Name  string
-	MTU   int    // bytes
-	Group string // multicast group; empty in other flood modes
+	Name     string `json:"name"`
+	MTU      int    `json:"mtu"`                // bytes
+	Group    string `json:"group,omitempty"`    // multicast group
+	Unproved string `json:"unproved,omitempty"` // why its VTEPs are not proved; empty: they are
 }
 
-// Changes counts the steps of all phases that leave something changed.
+// Changes counts the objects that the steps leave changed, each once however
+// many steps it takes.
 func (p Plan) Changes() int {
-	n := 0
+	type object struct{ host, kind, name string }
+	changed := map[object]bool{}
 	for _, phase := range p.Phases {
-		for _, steps := range phase.Steps {
+		for host, steps := range phase.Steps {
 			for _, step := range steps {
 				if Lasting(step) {
-					n++
+					kind, name := step.Object()
+					changed[object{host, kind, name}] = true
 				}
 			}
 		}
 	}
-	return n
+	return len(changed)
 }
 
 // Lasting tells whether a step leaves something changed: a proof's temporary
@@ -73,4 +75,4 @@ type Problem struct {
 	Hint    string
 }
 
-func (p *Problem) Error() string { return p.Host + ": " + p.Message }
+func (p *Problem) Error() string { return p.Host + ": plan: " + p.Message }

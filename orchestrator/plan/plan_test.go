@@ -381,10 +381,10 @@ func TestHostThatCannotRunItsVMsIsNamed(t *testing.T) {
 		facts func(hostapi.Facts) hostapi.Facts
 		want  []string
 	}{
-		"no libvirt": {unusable, []string{"host2: cannot run VMs: no libvirt answers"}},
+		"no libvirt": {unusable, []string{"host2: plan: cannot run VMs: no libvirt answers"}},
 		"another's domain and network there": {foreign, []string{
-			"host2: domain testlu-vm exists already and was not made by vxorch",
-			`host2: libvirt network lu-br0 exists already and belongs to lab "other" of bob@ci`,
+			"host2: plan: domain testlu-vm exists already and was not made by vxorch",
+			`host2: plan: libvirt network lu-br0 exists already and belongs to lab "other" of bob@ci`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

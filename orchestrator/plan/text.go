@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"vxorch/orchestrator/report"
 	"vxorch/remote/hostapi"
 )
 
@@ -33,15 +34,17 @@ func (p Plan) WriteText(w io.Writer) error {
 		for _, host := range hosts {
 			fmt.Fprintf(&b, "  %s\n", host)
 			for _, step := range phase.Steps[host] {
-				fmt.Fprintf(&b, "    %s %s\n", signs[step.Op], describe(step))
+				fmt.Fprintf(&b, "    %s %s\n", signs[step.Op], report.Clean(describe(step))) // names may be the host's word
 			}
 		}
 		if n := len(phase.Probes); n > 0 {
 			fmt.Fprintf(&b, "  then %s: %d %s\n", phase.Proof, n, plural(n, "ping", "pings"))
 		}
 	}
-	for _, note := range p.Notes {
-		fmt.Fprintf(&b, "%s\n", note)
+	for _, n := range p.Networks {
+		if n.Unproved != "" {
+			fmt.Fprintf(&b, "VTEP proof of %s skipped: %s\n", n.Name, n.Unproved)
+		}
 	}
 	if n := p.Changes(); n == 0 {
 		b.WriteString("nothing to change\n")
@@ -52,29 +55,53 @@ func (p Plan) WriteText(w io.Writer) error {
 	return err
 }
 
-// WriteJSON prints the plan for programs.
-func (p Plan) WriteJSON(w io.Writer) error {
-	type hostSteps struct {
-		Name  string         `json:"name"`
-		Steps []hostapi.Step `json:"steps"`
-	}
-	type phase struct {
-		Name   string      `json:"name"`
-		Hosts  []hostSteps `json:"hosts"`
-		Probes int         `json:"probes"`
-	}
-	out := struct {
-		Version int      `json:"version"`
-		Changes int      `json:"changes"`
-		Phases  []phase  `json:"phases"`
-		Notes   []string `json:"notes"`
-	}{Version: 1, Changes: p.Changes(), Phases: []phase{}, Notes: append([]string{}, p.Notes...)}
-	for _, ph := range p.Phases {
-		row := phase{Name: ph.Name, Hosts: []hostSteps{}, Probes: len(ph.Probes)}
-		for _, host := range ph.busyHosts() {
-			row.Hosts = append(row.Hosts, hostSteps{host, ph.Steps[host]})
+// jsonStep is a step as programs see it: what a step carries to the helper, logins
+// and seeds among it, is not theirs.
+type jsonStep struct {
+	Op      hostapi.Op       `json:"op"`
+	Kind    string           `json:"kind"`
+	Name    string           `json:"name"`
+	Text    string           `json:"text"`
+	Changes []hostapi.Change `json:"changes,omitempty"`
+}
+
+type jsonHost struct {
+	Name  string     `json:"name"`
+	Steps []jsonStep `json:"steps"`
+}
+
+type jsonPhase struct {
+	Name   string     `json:"name"`
+	Hosts  []jsonHost `json:"hosts"`
+	Probes int        `json:"probes"`
+}
+
+type jsonPlan struct {
+	Version  int         `json:"version"`
+	Changes  int         `json:"changes"`
+	Phases   []jsonPhase `json:"phases"`
+	Networks []Network   `json:"networks"`
+	Errors   []string    `json:"errors"`
+}
+
+// WriteJSON prints the plan for programs, with the errors that kept it from
+// being whole.
+func (p Plan) WriteJSON(w io.Writer, errs []error) error {
+	out := jsonPlan{Version: 1, Changes: p.Changes(), Phases: []jsonPhase{}, Networks: append([]Network{}, p.Networks...), Errors: []string{}}
+	for _, phase := range p.Phases {
+		row := jsonPhase{Name: phase.Name, Hosts: []jsonHost{}, Probes: len(phase.Probes)}
+		for _, name := range phase.busyHosts() {
+			host := jsonHost{Name: name}
+			for _, s := range phase.Steps[name] {
+				kind, object := s.Object()
+				host.Steps = append(host.Steps, jsonStep{Op: s.Op, Kind: kind, Name: object, Text: describe(s), Changes: s.Changes})
+			}
+			row.Hosts = append(row.Hosts, host)
 		}
 		out.Phases = append(out.Phases, row)
+	}
+	for _, err := range errs {
+		out.Errors = append(out.Errors, err.Error())
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -111,11 +112,12 @@ func sourceAddress(device hostapi.Link, facts hostapi.Facts) netip.Addr {
 
 // settleMTU is the overlay's MTU: as given, else the smallest underlay's less
 // the overhead, the same on every host since one segment has no router to tell
-// a sender that a frame is too big.
-func settleMTU(network inventory.Network, hosts []string, underlays map[string]underlay) (int, *Problem) {
+// a sender that a frame is too big. While a host is missing, whose underlay may
+// be the smallest, what stands is not raised.
+func (d *deployment) settleMTU(network inventory.Network) (int, *Problem) {
 	smallest, where := 0, ""
-	for _, host := range hosts {
-		u := underlays[host]
+	for _, host := range d.hosts {
+		u := d.underlays[host]
 		room := u.mtu - overheadIPv4
 		if u.local.Is6() {
 			room = u.mtu - overheadIPv6
@@ -126,16 +128,34 @@ func settleMTU(network inventory.Network, hosts []string, underlays map[string]u
 	}
 	switch {
 	case smallest < minMTU:
-		return 0, &Problem{where, fmt.Sprintf("underlay device %s has mtu %d, too small for VXLAN", underlays[where].device, underlays[where].mtu), ""}
+		return 0, &Problem{
+			where, fmt.Sprintf("underlay device %s has mtu %d, too small for VXLAN", d.underlays[where].device, d.underlays[where].mtu),
+			"raise it, or choose another underlay device",
+		}
 	case network.MTU == 0:
-		return smallest, nil
+		return min(smallest, d.standingMTU(network)), nil
 	case network.MTU > smallest:
 		return 0, &Problem{
-			where, fmt.Sprintf("network %s wants mtu %d, but underlay device %s leaves room for %d", network.Name, network.MTU, underlays[where].device, smallest),
+			where, fmt.Sprintf("network %s wants mtu %d, but underlay device %s leaves room for %d", network.Name, network.MTU, d.underlays[where].device, smallest),
 			fmt.Sprintf("set networks.%s.mtu to auto or at most %d", network.Name, smallest),
 		}
 	}
 	return network.MTU, nil
+}
+
+// standingMTU is the least that the network's bridges have, if a host is
+// missing; else no bound.
+func (d *deployment) standingMTU(network inventory.Network) int {
+	least := math.MaxInt
+	if len(d.hosts) == len(d.lab.Hosts) {
+		return least
+	}
+	for _, host := range d.hosts {
+		if bridge := findLink(d.facts[host], network.Name); bridge != nil && bridge.Mark != nil && bridge.Mark.Lab == d.lab.Name {
+			least = min(least, bridge.MTU)
+		}
+	}
+	return least
 }
 
 // settleGroup is the multicast group: as given, else the default of the
@@ -165,10 +185,5 @@ func settleGroup(network inventory.Network, hosts []string, underlays map[string
 }
 
 func findLink(facts hostapi.Facts, name string) *hostapi.Link {
-	for i := range facts.Links {
-		if facts.Links[i].Name == name {
-			return &facts.Links[i]
-		}
-	}
-	return nil
+	return find(facts.Links, func(l *hostapi.Link) bool { return l.Name == name })
 }

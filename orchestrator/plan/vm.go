@@ -223,33 +223,24 @@ func virtQuery(lab *inventory.Lab, host string, in Inputs) *hostapi.VirtQuery {
 }
 
 func findVirtNetwork(facts *hostapi.VirtFacts, name string) *hostapi.VirtNetworkFacts {
-	if facts != nil {
-		for i := range facts.Networks {
-			if facts.Networks[i].Name == name {
-				return &facts.Networks[i]
-			}
-		}
+	if facts == nil {
+		return nil
 	}
-	return nil
+	return find(facts.Networks, func(n *hostapi.VirtNetworkFacts) bool { return n.Name == name })
 }
 
 func findDomain(facts *hostapi.VirtFacts, name string) *hostapi.DomainFacts {
-	if facts != nil {
-		for i := range facts.Domains {
-			if facts.Domains[i].Name == name {
-				return &facts.Domains[i]
-			}
-		}
+	if facts == nil {
+		return nil
 	}
-	return nil
+	return find(facts.Domains, func(d *hostapi.DomainFacts) bool { return d.Name == name })
 }
 
+// findImage gives what the host has of an image, nothing if it was not asked.
 func findImage(facts *hostapi.VirtFacts, image hostapi.Image) hostapi.ImageFacts {
 	if facts != nil {
-		for _, f := range facts.Images {
-			if f.Image == image {
-				return f
-			}
+		if seen := find(facts.Images, func(i *hostapi.ImageFacts) bool { return i.Image == image }); seen != nil {
+			return *seen
 		}
 	}
 	return hostapi.ImageFacts{}

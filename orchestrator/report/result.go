@@ -15,8 +15,9 @@ type Result struct {
 	Verb     string    `json:"verb"`
 	Started  time.Time `json:"started"` // UTC
 	Seconds  float64   `json:"seconds"`
-	Result   string    `json:"result"`  // Pass or Fail
-	Changed  int       `json:"changed"` // objects over all hosts
+	Result   string    `json:"result"`          // Pass or Fail
+	Changed  int       `json:"changed"`         // objects over all hosts
+	Error    string    `json:"error,omitempty"` // why the verb ended before it began with the hosts
 	Hosts    []Host    `json:"hosts"`
 	Probes   []Probe   `json:"probes"`
 	Findings []Finding `json:"findings"`
@@ -115,6 +116,8 @@ type Network struct {
 	Group  string `json:"group"`
 	Subnet string `json:"subnet"`
 	MTU    int    `json:"mtu"`
+	// Unproved is why this run has no proof of the network's VTEPs.
+	Unproved string `json:"unproved,omitempty"`
 }
 
 // Endpoint is a workload's leg in a network.

@@ -197,8 +197,10 @@ func (t *textWriter) hosts() {
 // endpoints.
 func (t *textWriter) proofs() {
 	var networks []string
+	unproved := map[string]string{}
 	for _, n := range t.Topology.Networks {
 		networks = append(networks, n.Name)
+		unproved[n.Name] = n.Unproved
 	}
 	for _, p := range t.Probes {
 		networks = append(networks, p.Network)
@@ -212,9 +214,9 @@ func (t *textWriter) proofs() {
 		}
 		vteps := of(true)
 		t.matrix("VTEPs of "+network, vteps)
-		if len(vteps) == 0 && t.Verb == "deploy" && len(t.Hosts) > 1 && !slices.ContainsFunc(t.Hosts, func(h Host) bool { return h.Result != OK }) {
+		if why := unproved[network]; why != "" {
 			t.line("")
-			t.line("VTEPs of %s: proof skipped, nothing about them changed", network)
+			t.line("VTEPs of %s: proof skipped, %s", network, why)
 		}
 		t.matrix("pings in "+network, of(false))
 	}

@@ -40,10 +40,16 @@ type Run struct {
 	events  func(Event)
 	limit   *semaphore.Weighted
 
-	mu    sync.Mutex
-	hosts map[string]*report.Host
-	errs  map[string]*HostError
-	rows  []report.Probe
+	mu      sync.Mutex
+	changed map[string]map[string]bool // objects by host: each counts once, however many steps it takes
+	hosts   map[string]*report.Host
+	errs    map[string]*HostError
+	rows    []report.Probe
+}
+
+// ErrTimeout is the cause of a context whose time for the whole run was up.
+var ErrTimeout = &hostapi.Error{
+	Kind: hostapi.KindCanceled, Message: "the time given by --timeout was up", Hint: "the verb goes on from what stands when run again",
 }
 
 // HostError is what took a host out of a run.
@@ -62,27 +68,30 @@ func (e *HostError) Unwrap() error { return e.Err }
 func New(addresses map[string]string, parallel int, now func() time.Time, events func(Event)) *Run {
 	r := &Run{
 		started: now(), now: now, events: events, limit: semaphore.NewWeighted(int64(parallel)),
-		hosts: map[string]*report.Host{}, errs: map[string]*HostError{},
+		changed: map[string]map[string]bool{}, hosts: map[string]*report.Host{}, errs: map[string]*HostError{},
 	}
 	for name, address := range addresses {
+		r.changed[name] = map[string]bool{}
 		r.hosts[name] = &report.Host{Name: name, Address: address, Result: report.OK, Stages: []report.Stage{}}
 	}
 	return r
 }
 
 // Stage runs f as a stage of a host, records how it went and gives its error.
-// f returns how many objects it changed. A host that has failed runs nothing.
-func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Context) (int, error)) error {
+// f names the objects that it changed. A host that has failed runs nothing.
+func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Context) (changed []string, err error)) error {
 	if err := r.Err(host); err != nil {
 		return err
 	}
 	if err := r.limit.Acquire(ctx, 1); err != nil {
-		return r.fail(host, stage, &hostapi.Error{Kind: hostapi.KindCanceled, Message: fmt.Sprintf("not begun: %v", context.Cause(ctx))})
+		return r.fail(ctx, host, stage, &hostapi.Error{Kind: hostapi.KindCanceled, Message: fmt.Sprintf("not begun: %v", context.Cause(ctx))})
 	}
 	defer r.limit.Release(1)
 	r.emit(Event{Host: host, Stage: stage})
 	began := r.now()
-	changed, err := f(ctx)
+	objects, err := f(ctx)
+	slices.Sort(objects)
+	changed := len(slices.Compact(objects))
 	seconds := r.now().Sub(began).Seconds()
 
 	row := report.Stage{Name: stage, Result: report.OK, Started: began.Sub(r.started).Seconds(), Seconds: seconds, Changed: changed}
@@ -93,15 +102,26 @@ func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Cont
 		row.Result = report.Changed
 	}
 	r.mu.Lock()
+	for _, o := range objects {
+		r.changed[host][o] = true
+	}
 	h := r.hosts[host]
-	h.Changed += changed
+	h.Changed = len(r.changed[host])
 	h.Stages = append(h.Stages, row)
 	r.mu.Unlock()
 	if err != nil {
-		err = r.fail(host, stage, err)
+		err = r.fail(ctx, host, stage, err)
 	}
 	r.emit(Event{Host: host, Stage: stage, Done: true, Result: row.Result, Changed: changed, Seconds: seconds, Err: err})
 	return err
+}
+
+// Skip records that a stage is not needed on a host, and why.
+func (r *Run) Skip(host, stage, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.hosts[host]
+	h.Stages = append(h.Stages, report.Stage{Name: stage, Result: report.Skipped, Started: r.now().Sub(r.started).Seconds(), Error: why})
 }
 
 // Note tells how far a host's stage is.
@@ -142,12 +162,12 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 	if len(batch.Steps) == 0 {
 		return r.Err(name)
 	}
-	return r.Stage(ctx, name, phase.Name, func(ctx context.Context) (int, error) {
+	return r.Stage(ctx, name, phase.Name, func(ctx context.Context) (changed []string, err error) {
 		result, err := host.Apply(ctx, batch)
-		changed := 0
 		for i, s := range result.Steps {
-			if s.Changed && plan.Lasting(batch.Steps[i]) {
-				changed++
+			if step := batch.Steps[i]; s.Changed && plan.Lasting(step) {
+				kind, object := step.Object()
+				changed = append(changed, kind+" "+object)
 			}
 		}
 		return changed, err
@@ -177,9 +197,9 @@ func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, host
 			probes[i] = p.Probe()
 		}
 		var results []hostapi.ProbeResult
-		err := r.Stage(ctx, name, stage, func(ctx context.Context) (changed int, err error) {
+		err := r.Stage(ctx, name, stage, func(ctx context.Context) (changed []string, err error) {
 			results, err = host.Probe(ctx, probes)
-			return 0, err
+			return nil, err
 		})
 		rows := make([]report.Probe, len(pairs))
 		for i, p := range pairs {
@@ -234,7 +254,10 @@ func (r *Run) Errs() []error {
 }
 
 // fail takes a host out of the run.
-func (r *Run) fail(host, stage string, cause error) error {
+func (r *Run) fail(ctx context.Context, host, stage string, cause error) error {
+	if errors.Is(context.Cause(ctx), ErrTimeout) {
+		cause = ErrTimeout // whatever it was that did not end in time
+	}
 	err := &HostError{host, stage, cause}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -248,6 +271,8 @@ func (r *Run) fail(host, stage string, cause error) error {
 
 func hostResult(err error) string {
 	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrTimeout):
+		return report.Failed
 	case errors.Is(err, context.Canceled), errors.Is(err, hostapi.ErrCanceled):
 		return report.Interrupted
 	case errors.Is(err, hostapi.ErrUnreachable), errors.Is(err, hostapi.ErrAuth), errors.Is(err, hostapi.ErrHostKey):
