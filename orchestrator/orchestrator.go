@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vxorch/inventory"
+	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
 	"vxorch/orchestrator/run"
@@ -26,6 +27,7 @@ type Controller struct {
 	Resolve  func(ctx context.Context, name string) (netip.Addr, error) // a host's SSH address
 	User     string                                                     // who asks; goes into marks and locks
 	Machine  string                                                     // from where; goes into marks and locks
+	Images   images.Cache                                               // of VMs' images
 	Parallel int                                                        // hosts worked on at once
 	Now      func() time.Time
 	Events   func(run.Event) // progress; may be nil
@@ -49,7 +51,10 @@ type Confirm func(plan.Plan) error
 func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
 	s := c.begin(lab)
 	defer s.close()
-	var in plan.Inputs
+	in, err := s.prepareImages(ctx)
+	if err != nil {
+		return s.refuse("plan", err)
+	}
 	facts := s.gather(ctx, "", s.deployRequest(in))
 	p, problems := plan.Deploy(lab, facts, in)
 	return s.outcome("plan", p, problems)
@@ -60,7 +65,10 @@ func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
 func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Confirm) Outcome {
 	s := c.begin(lab)
 	defer s.close()
-	var in plan.Inputs
+	in, err := s.prepareImages(ctx)
+	if err != nil {
+		return s.refuse("deploy", err)
+	}
 	facts := s.gather(ctx, "deploy", s.deployRequest(in))
 	p, problems := plan.Deploy(lab, facts, in)
 	if s.locked() || len(problems) > 0 {
@@ -71,7 +79,9 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 			return s.refuse("deploy", err)
 		}
 	}
-	s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), nil)
+	sending := s.upload(ctx, p.Uploads)
+	s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), sending.await)
+	sending.end()
 	s.recordSkips(p)
 	return s.outcome("deploy", p, nil)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vxorch/inventory"
+	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/run"
 	"vxorch/remote/hostapi"
@@ -29,7 +30,8 @@ type session struct {
 	c       *Controller
 	lab     *inventory.Lab
 	run     *run.Run
-	refused error // what ended the verb before anything was changed
+	refused error                    // what ended the verb before anything was changed
+	sources map[string]images.Source // by image
 
 	mu    sync.Mutex
 	hosts map[string]hostapi.Host // connected ones, by name

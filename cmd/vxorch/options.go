@@ -18,6 +18,7 @@ import (
 
 	"vxorch/inventory"
 	"vxorch/orchestrator"
+	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/run"
 	"vxorch/remote"
 	"vxorch/remote/hostapi"
@@ -166,7 +167,7 @@ func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrato
 			return remote.Dial(ctx, target(h), options)
 		},
 		Resolve: resolve, User: who.Username, Machine: machine,
-		Parallel: c.Int("parallel"), Now: time.Now, Events: events,
+		Images: images.Cache{Dir: images.DefaultDir()}, Parallel: c.Int("parallel"), Now: time.Now, Events: events,
 	}, nil
 }
 

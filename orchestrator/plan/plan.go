@@ -46,8 +46,8 @@ type Network struct {
 	Unproved string `json:"unproved,omitempty"` // why its VTEPs are not proved; empty: they are
 }
 
-// Changes counts the objects that the steps leave changed, each once however
-// many steps it takes.
+// Changes counts the objects that the uploads and the steps leave changed, each
+// once however many steps it takes.
 func (p Plan) Changes() int {
 	type object struct{ host, kind, name string }
 	changed := map[object]bool{}
@@ -60,6 +60,9 @@ func (p Plan) Changes() int {
 				}
 			}
 		}
+	}
+	for _, u := range p.Uploads {
+		changed[object{u.Host, "image", u.Image}] = true
 	}
 	return len(changed)
 }
