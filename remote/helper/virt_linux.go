@@ -2,6 +2,7 @@ package helper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"vxorch/remote/helper/internal/dhcp"
@@ -127,8 +128,10 @@ func (h *host) Clean(ctx context.Context) (removed []string, err error) {
 		return nil, err
 	}
 	defer done()
-	removed, err = h.virt.Clean(ctx)
-	if err != nil {
+	images, imagesErr := h.virt.Clean(ctx)
+	helpers, helpersErr := cleanHelpers()
+	removed = append(helpers, images...)
+	if err := errors.Join(helpersErr, imagesErr); err != nil {
 		return removed, failure(ctx, err)
 	}
 	return removed, nil

@@ -36,7 +36,7 @@ func (p Preparation) Empty() bool {
 // Cleaner is a Host whose machine can be rid of what helpers keep for later.
 type Cleaner interface {
 	// Clean removes what no lab and no session uses: base images, and helpers but
-	// the one that runs. It tells the paths that it removed, in their order, also
-	// where the error is not nil.
+	// the one that runs. It tells the paths that it removed, also where the
+	// error is not nil.
 	Clean(ctx context.Context) (removed []string, err error)
 }

@@ -32,6 +32,18 @@ type cache struct {
 	busy []string // paths of the programs that run
 }
 
+// cleanHelpers cleans the cache that this helper was started from, if it was.
+func cleanHelpers() (removed []string, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("clean the cache of helpers: %w", err)
+	}
+	if c := openCache(self, running()); c != nil {
+		return c.clean(time.Now())
+	}
+	return nil, nil
+}
+
 // openCache gives the cache that the helper self was started from, nil if it was
 // started from elsewhere.
 func openCache(self string, busy []string) *cache {
