@@ -100,31 +100,29 @@ func (p *parser) addVM(d definition, placed placement, vm VM, domain string, at,
 
 // readImageOf reads which image a VM has; it may be left open where there is one.
 func (p *parser) readImageOf(e entry, f fields) string {
-	var known []string
-	for _, image := range p.lab.Images {
-		known = append(known, image.Name)
-	}
 	v, found := f["image"]
 	if !found {
-		switch len(known) {
+		switch n := len(p.lab.Images); n {
 		case 0:
 			p.errorf(e.key, "there is no image for %s", machine.what(e.key.Value)).Hint = "add one: `images: {NAME: {file: FILE}}`"
 		case 1:
-			return known[0]
+			return p.lab.Images[0].Name
 		default:
-			p.errorf(e.key, "%s does not say which of the %d images it has", machine.what(e.key.Value), len(known)).Hint = "write `image: NAME`"
+			p.errorf(e.key, "%s does not say which of the %d images it has", machine.what(e.key.Value), n).Hint = "write `image: NAME`"
 		}
 		return ""
 	}
 	name, ok := p.str(v.value, "image")
-	if !ok {
-		return ""
+	if !ok || p.images[name] != nil {
+		return name
 	}
-	if p.images[name] == nil {
-		problem := p.errorf(v.value, "there is no image %q", name)
-		if problem.Hint = p.suggest(name, known); len(known) == 0 {
-			problem.Hint = fmt.Sprintf("add it: `images: {%s: {file: FILE}}`", name)
-		}
+	var known []string
+	for _, image := range p.lab.Images {
+		known = append(known, image.Name)
+	}
+	problem := p.errorf(v.value, "there is no image %q", name)
+	if problem.Hint = p.suggest(name, known); len(known) == 0 {
+		problem.Hint = fmt.Sprintf("add it: `images: {%s: {file: FILE}}`", name)
 	}
 	return name
 }
