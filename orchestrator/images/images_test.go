@@ -156,6 +156,17 @@ func TestWhatIsNoFileIsRefused(t *testing.T) {
 	}
 }
 
+func TestAFileNeedsNoCache(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "a.img")
+	writeOld(t, path, []byte("image"), time.Hour)
+	s, err := Cache{Dir: filepath.Join(path, "no", "folder")}.Resolve(t.Context(), inventory.Image{File: path}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, s, []byte("image"))
+}
+
 func TestTildeIsTheUsersHome(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)

@@ -75,9 +75,7 @@ func (c Cache) sum(ctx context.Context, path string, progress Progress) (Source,
 		return Source{}, fmt.Errorf("%s changed while it was read", path)
 	}
 	if time.Since(is.Time) > settled {
-		if err := c.writeJSON(name, is); err != nil {
-			return Source{}, fmt.Errorf("remember the sum of %s: %w", path, err)
-		}
+		_ = c.writeJSON(name, is) // else it is read again the next time
 	}
 	return Source{SHA256: is.SHA256, Size: is.Size, Path: path}, nil
 }
