@@ -155,6 +155,7 @@ func seed(t *testing.T, label, metaData, userData string) string {
 }
 
 func TestGuestGoesOnAtOnceWhenDHCPIsAnswered(t *testing.T) {
+	t.Parallel()
 	g := boot(t, answered...)
 	began := time.Now()
 	g.await("=== datasource: None ===")
@@ -190,6 +191,7 @@ func TestGuestGoesOnAtOnceWhenDHCPIsAnswered(t *testing.T) {
 }
 
 func TestGuestRunsItsSeedBeforeTheLogin(t *testing.T) {
+	t.Parallel()
 	const metaData = `{"instance-id": "i-1", "local-hostname": "vm1"}`
 	const userData = "#!/bin/sh\nip addr add 192.168.100.21/24 dev eth0 && echo seed: $(id -un)\n"
 	for name, device := range map[string][]string{
@@ -198,6 +200,7 @@ func TestGuestRunsItsSeedBeforeTheLogin(t *testing.T) {
 		"virtio": {"-machine", "q35", "-drive", "if=virtio,format=raw,readonly=on,file="},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			device[len(device)-1] += seed(t, "cidata", metaData, userData)
 			g := boot(t, append(device, answered...)...)
 			g.await("lease of 10.0.2.15 obtained") // a seed does not spare it DHCP
@@ -209,12 +212,14 @@ func TestGuestRunsItsSeedBeforeTheLogin(t *testing.T) {
 }
 
 func TestGuestPassesByWhatIsNoSeed(t *testing.T) {
+	t.Parallel()
 	const userData = "#!/bin/sh\necho seed\n"
 	for name, c := range map[string]struct{ label, metaData string }{
 		"another label":  {"CIDATA", `{"local-hostname": "vm1"}`},
 		"YAML meta-data": {"cidata", "local-hostname: vm1\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := boot(t, append([]string{"-drive", "media=cdrom,file=" + seed(t, c.label, c.metaData, userData)}, answered...)...)
 			if text := g.await("cirros login: "); strings.Contains(text, "seed\r\n") || !strings.Contains(text, "datasource: None") {
 				t.Errorf("the guest took it for a seed: %q", text[max(0, len(text)-1000):])
@@ -224,6 +229,7 @@ func TestGuestPassesByWhatIsNoSeed(t *testing.T) {
 }
 
 func TestGuestWaitsForDHCP(t *testing.T) {
+	t.Parallel()
 	const patience = 10 * time.Second // far from the three minutes, and longer than the rest of the boot
 	g := boot(t, "-netdev", "hubport,id=net,hubid=0", "-device", "virtio-net-pci,netdev=net")
 	g.await("udhcpc: broadcasting discover")
