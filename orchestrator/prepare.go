@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"vxorch/inventory"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
@@ -21,8 +23,9 @@ type Lack struct {
 }
 
 // Prepare has the hosts install what they lack for their part of lab, after
-// confirm has seen it; its error ends the verb before anything is changed. What
-// is left to be started by hand is a finding.
+// confirm has seen it; its error ends the verb before anything is changed. It
+// fetches the images that are given by URL, too. What is left to be started by
+// hand is a finding.
 func (c *Controller) Prepare(ctx context.Context, lab *inventory.Lab, confirm func([]Lack) error) Outcome {
 	s := c.begin(lab)
 	defer s.close()
@@ -31,9 +34,16 @@ func (c *Controller) Prepare(ctx context.Context, lab *inventory.Lab, confirm fu
 		if err := confirm(lacks); err != nil {
 			return s.refuse("prepare", err)
 		}
-		s.install(ctx, lacks)
 	}
+	fetched := make(chan error, 1)
+	go func() { fetched <- s.fetch(ctx) }()
+	s.install(ctx, lacks)
+	failed := <-fetched
 	out := s.outcome("prepare", plan.Plan{}, nil)
+	if failed != nil {
+		out.Errs = append(out.Errs, failed)
+		out.Result.Result, out.Result.Error = report.Fail, failed.Error()
+	}
 	for _, l := range lacks {
 		if len(l.Daemons) > 0 && s.run.Err(l.Host) == nil {
 			out.Result.Result = report.Fail
@@ -105,4 +115,19 @@ func (s *session) install(ctx context.Context, lacks []Lack) {
 		})
 	}
 	wg.Wait()
+}
+
+// fetch brings the images that are given by URL into the controller's cache.
+func (s *session) fetch(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, image := range s.lab.Images {
+		if image.URL == "" {
+			continue
+		}
+		group.Go(func() error {
+			_, err := s.c.Images.Resolve(ctx, image, nil)
+			return err
+		})
+	}
+	return group.Wait()
 }

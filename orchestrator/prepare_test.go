@@ -3,12 +3,17 @@ package orchestrator_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"vxorch/orchestrator"
+	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/report"
 	"vxorch/remote/hostapi"
 	"vxorch/remote/hosttest"
@@ -110,5 +115,31 @@ func faultAt(moment hosttest.Moment, err error) hosttest.Fault {
 			return err
 		}
 		return nil
+	}
+}
+
+func TestPrepareFetchesImages(t *testing.T) {
+	var asked atomic.Int32
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			http.Error(w, "no", http.StatusNotFound)
+			return
+		}
+		io.WriteString(w, "an image")
+	}))
+	defer web.Close()
+	b := newBench(t, "a")
+	b.control.Images = images.Cache{Dir: t.TempDir()}
+	lab := b.lab("try", "images: {i: {url: "+web.URL+"/i.qcow2}}\nvms: {vm: {host: a, image: i, provision: none}}\n", "a")
+	none := func([]orchestrator.Lack) error { return nil }
+	o := b.control.Prepare(t.Context(), lab, none)
+	if len(o.Errs) != 1 || !strings.Contains(o.Errs[0].Error(), "404") || o.Result.Result != report.Fail || o.Result.Error == "" {
+		t.Errorf("%+v, errors %v; want the server's refusal", o.Result, o.Errs)
+	}
+	for range 2 {
+		b.passes(b.control.Prepare(t.Context(), lab, none), 0)
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("%d requests, want none after the image was fetched", n)
 	}
 }
