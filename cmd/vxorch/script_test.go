@@ -121,6 +121,6 @@ ip -6 route show table all
 ip netns list
 cut -d' ' -f5,9- /proc/self/mountinfo | sort
 find /etc /root /run /tmp /usr/local /var /opt /home -xdev -path /root/.cache -prune -o -printf '%p %y %m %s\n' | grep -v '^/var/log\|^/root [d]\|^/proc' | sort
-for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline 2>/dev/null; echo; done | grep -v 'sh -c\|sshd: \|^$\|tr \|sort\|grep' | sort
+for p in /proc/[0-9]*; do tr '\0\n' '  ' <$p/cmdline 2>/dev/null; echo; done | grep -v 'sh -c\|sshd: \|^$\|tr \|sort\|grep' | sort
 sysctl -a -r '^net' 2>/dev/null | grep -v 'nf_conntrack_count\|gc_stats' | sort
 `
