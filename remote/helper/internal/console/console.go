@@ -158,7 +158,12 @@ func (c *Console) write() {
 		select {
 		case text := <-c.out:
 			if _, err := io.WriteString(c.stream, text); err != nil {
-				c.end(err)
+				// What it said last tells more: let that be read to its end.
+				select {
+				case <-c.ended:
+				case <-time.After(time.Second):
+					c.end(err)
+				}
 				return
 			}
 		case <-c.ended:
