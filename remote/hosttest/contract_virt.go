@@ -13,8 +13,8 @@ import (
 )
 
 // ContractVirt is Contract for what a Host does with libvirt and images. The
-// machines that open gives have an Image. What depends on the guest is not
-// asked of it.
+// machines that open gives have an Image, and are Cleaners. What depends on the
+// guest is not asked of them.
 func ContractVirt(t *testing.T, open func(t *testing.T) Env) {
 	for i, test := range []struct {
 		name string
@@ -32,6 +32,7 @@ func ContractVirt(t *testing.T, open func(t *testing.T) Env) {
 		{"a VM that cannot be is not in the way later", (*bench).vmImpossible},
 		{"foreign domains and networks are left alone", (*bench).virtForeign},
 		{"images need the lock", (*bench).imageNotLocked},
+		{"clean spares what VMs stand on", (*bench).clean},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(t, open(t), 0x40+i)
@@ -366,4 +367,37 @@ func (b *bench) virtForeign() {
 		}
 	}
 	b.same("facts", before, seen())
+}
+
+func (b *bench) clean() {
+	cleaner, ok := b.Host.(hostapi.Cleaner)
+	if !ok {
+		b.Fatalf("%T is no Cleaner", b.Host)
+	}
+	steps := b.wholeVM()
+	b.apply(hostapi.Create, steps...)
+	unused := b.padded()
+	b.upload(b.Host, unused)
+	half := hostapi.ImageChunk{Lab: b.lab, SHA256: sumOf([]byte("half of " + b.prefix)), Size: 1000, Data: []byte("half")}
+	if _, err := b.Host.PutImage(b.ctx(), half); err != nil {
+		b.Fatal(err)
+	}
+	check := func(what string, removes bool, used int64) {
+		b.Helper()
+		removed, err := cleaner.Clean(b.ctx())
+		if err != nil || removes != (len(removed) > 0) {
+			b.Errorf("%s: removed %q, %v; want something: %v", what, removed, err, removes)
+		}
+		var have []int64
+		for _, i := range b.seeVirt(sumOf(b.Image), sumOf(unused), half.SHA256).Images {
+			have = append(have, i.Have)
+		}
+		b.same(what+": bytes of images", []int64{used, 0, 0}, have)
+	}
+	size := int64(len(b.Image))
+	check("beside a VM", true, size)
+	check("again", false, size)
+	b.vmStandsAsWanted(b.virtNetwork(), b.domain())
+	b.apply(hostapi.Remove, b.step(b.domain()))
+	check("without a VM", true, 0)
 }
