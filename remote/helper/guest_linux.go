@@ -1,7 +1,9 @@
 package helper
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -10,35 +12,146 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"vxorch/remote/helper/internal/console"
 	"vxorch/remote/helper/internal/dhcp"
 	"vxorch/remote/hostapi"
 )
 
-// consoleTail is how much of its console's end an error about a guest shows, in
-// bytes.
-const consoleTail = 800
+const (
+	// leastPatience is what a guest that has its addresses needs to answer.
+	leastPatience = time.Second
+	// consoleTail is how much of its console's end an error about a guest shows, in
+	// bytes.
+	consoleTail = 800
+	// hangUpLimit is how long leaving a console may take.
+	hangUpLimit = 5 * time.Second
+)
 
 // guest is done when lab's guest answers on its taps for all of its addresses.
+// One that does not within its patience is told them on its console where that
+// is allowed.
 func (h *host) guest(ctx context.Context, lab string, w hostapi.Guest) (changed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, w.Deadline)
-	defer cancel()
 	began := time.Now()
-	missing, err := silent(ctx, w)
+	within, cancel := context.WithTimeout(ctx, w.Deadline)
+	defer cancel()
+	changed, missing, err := h.awaitGuest(within, lab, w)
 	switch {
-	case err != nil:
-		return false, err
-	case len(missing) == 0:
-		return false, nil
+	case err == nil && len(missing) == 0:
+		return changed, nil
+	case ctx.Err() != nil:
+		return changed, canceled(ctx)
 	}
-	e := &hostapi.Error{
-		Kind:    hostapi.KindInternal,
-		Message: fmt.Sprintf("the guest does not answer for %s after %v", texts(missing), time.Since(began).Round(time.Second)),
-		Hint:    "look at its console: virsh console " + w.Domain,
+	// A domain that ended says more than what was missed then.
+	stopCtx, stop := context.WithTimeout(ctx, hangUpLimit)
+	defer stop()
+	if notRunning := h.virt.Running(stopCtx, lab, w.Domain); notRunning != nil && stopCtx.Err() == nil {
+		err = notRunning
 	}
-	if tail := shown(h.virt.ConsoleLog(lab, w.Domain, consoleTail)); tail != "" {
+	e := hostapi.AsError(err)
+	if e == nil || errors.Is(err, context.DeadlineExceeded) {
+		e = &hostapi.Error{
+			Kind:    hostapi.KindInternal,
+			Message: fmt.Sprintf("the guest does not answer for %s after %v", texts(missing), time.Since(began).Round(time.Second)),
+			Hint:    "look at its console: virsh console " + w.Domain,
+		}
+	}
+	if tail := shown(h.virt.ConsoleLog(lab, w.Domain, consoleTail)); tail != "" && e.Kind != hostapi.KindForeign {
 		e.Message += "; its console ends with:\n" + tail
 	}
-	return false, e
+	return changed, e
+}
+
+// awaitGuest gives the addresses that the guest does not answer for when ctx
+// ends. An error is another reason.
+func (h *host) awaitGuest(ctx context.Context, lab string, w hostapi.Guest) (changed bool, missing []netip.Addr, err error) {
+	if err := h.virt.Running(ctx, lab, w.Domain); err != nil {
+		return false, nil, err
+	}
+	if !w.Console {
+		missing, err = silent(ctx, w)
+		return false, missing, err
+	}
+	patient, cancel := context.WithTimeout(ctx, max(w.Patience, leastPatience))
+	defer cancel()
+	missing, err = silent(patient, w)
+	if len(missing) == 0 || err != nil {
+		return false, missing, err
+	}
+	changed, err = h.tellGuest(ctx, lab, w)
+	if err != nil && ctx.Err() == nil {
+		return changed, missing, err
+	}
+	missing, silentErr := silent(ctx, w)
+	return changed, missing, cmp.Or(err, silentErr)
+}
+
+// tellGuest logs in on the console and gives the guest its addresses, unless it
+// answers for all of them before one can log in.
+func (h *host) tellGuest(ctx context.Context, lab string, w hostapi.Guest) (changed bool, err error) {
+	waiting, enough := context.WithCancel(ctx)
+	defer enough()
+	answers := make(chan bool, 1)
+	go func() {
+		missing, err := silent(waiting, w)
+		if err == nil && len(missing) == 0 {
+			answers <- true
+			enough()
+		}
+	}()
+	err = h.onConsole(waiting, lab, w, func(c *console.Console) error {
+		changed = true
+		var all []console.Interface
+		for _, i := range w.Interfaces {
+			all = append(all, console.Interface{MAC: i.MAC, MTU: i.MTU, Addresses: i.Addresses})
+		}
+		return c.SetAddresses(ctx, all)
+	})
+	select {
+	case <-answers:
+		return changed, nil
+	default:
+		return changed, err
+	}
+}
+
+// onConsole logs in on the guest's console for do. Of one domain's console one
+// at a time is used.
+func (h *host) onConsole(ctx context.Context, lab string, w hostapi.Guest, do func(*console.Console) error) error {
+	giveBack, err := h.takeConsole(ctx, w.Domain)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	stream, err := h.virt.Console(ctx, lab, w.Domain)
+	if err != nil {
+		return err
+	}
+	c := console.New(stream, console.Options{})
+	defer c.Close()
+	if err := c.Login(ctx, w.Login.User, w.Login.Password); err != nil {
+		return err
+	}
+	err = do(c)
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangUpLimit)
+	defer cancel()
+	return errors.Join(err, c.Logout(leave))
+}
+
+// takeConsole waits for the turn on a domain's console.
+func (h *host) takeConsole(ctx context.Context, domain string) (giveBack func(), err error) {
+	h.mu.Lock()
+	turn := h.consoles[domain]
+	if turn == nil {
+		turn = make(chan struct{}, 1)
+		h.consoles[domain] = turn
+	}
+	h.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // silent waits until the guest answers for every address of w, or ctx ends, and

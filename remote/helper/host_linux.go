@@ -12,7 +12,6 @@ import (
 	"vxorch/remote/helper/internal/dhcp"
 	"vxorch/remote/helper/internal/link"
 	"vxorch/remote/helper/internal/own"
-	"vxorch/remote/helper/internal/probe"
 	"vxorch/remote/helper/internal/virt"
 	"vxorch/remote/hostapi"
 )
@@ -27,9 +26,10 @@ type host struct {
 	open   sync.RWMutex
 	closed bool
 
-	mu     sync.Mutex
-	locks  map[string]*own.Lock      // by lab
-	leases map[string][]*dhcp.Server // by domain
+	mu       sync.Mutex
+	locks    map[string]*own.Lock      // by lab
+	leases   map[string][]*dhcp.Server // by domain
+	consoles map[string]chan struct{}  // by domain; each holds an element while its console is used
 
 	batch chan struct{} // holds one token while a batch runs
 }
@@ -45,7 +45,7 @@ func New() (hostapi.Host, error) {
 	}
 	return &host{
 		kernel: kernel, virt: virt.New(),
-		locks: map[string]*own.Lock{}, leases: map[string][]*dhcp.Server{},
+		locks: map[string]*own.Lock{}, leases: map[string][]*dhcp.Server{}, consoles: map[string]chan struct{}{},
 		batch: make(chan struct{}, 1),
 	}, nil
 }
@@ -164,20 +164,6 @@ func run(ctx context.Context, do func(hostapi.Step) (bool, error), steps []hosta
 		}
 	}
 	return result, nil
-}
-
-// Probe is hostapi.Prober's.
-func (h *host) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.ProbeResult, error) {
-	done, err := h.begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	results, err := probe.Run(ctx, probes)
-	if err != nil {
-		return nil, failure(ctx, err)
-	}
-	return results, nil
 }
 
 // Close waits for the calls that run, then gives the locks back.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"vxorch/remote/helper/internal/dhcp"
 	"vxorch/remote/hostapi"
@@ -32,12 +33,9 @@ func isVirtual(s hostapi.Step) bool {
 func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step) (changed bool, err error) {
 	kind, name := step.Object()
 	remove := step.Op == hostapi.Remove
-	switch step.Op {
-	case hostapi.Create, hostapi.Update, hostapi.Rebuild, hostapi.Remove:
-	default:
-		return false, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("there is no operation %q", step.Op)}
-	}
 	switch {
+	case step.Guest == nil && !slices.Contains([]hostapi.Op{hostapi.Create, hostapi.Update, hostapi.Rebuild, hostapi.Remove}, step.Op):
+		err = &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("there is no operation %q", step.Op)}
 	case remove && step.VirtNetwork != nil:
 		changed, err = h.virt.RemoveNetwork(ctx, mark.Lab, name)
 	case remove && step.Domain != nil:

@@ -14,24 +14,15 @@ import (
 // hangUpLimit is how long libvirt's daemon has to end a console in good order.
 const hangUpLimit = 2 * time.Second
 
-// Console opens the serial console of lab's domain of that name; it ends with
-// ctx. Nobody is driven away from it: if another client holds it, reading gives
-// an error of ErrBusy. Close it.
+// Console opens the serial console of lab's domain of that name, or of any lab's
+// if lab is empty; it ends with ctx. Nobody is driven away from it: if another
+// client holds it, reading gives an error of ErrBusy. Close it.
 func (h *Host) Console(ctx context.Context, lab, name string) (io.ReadWriteCloser, error) {
 	c, err := h.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d, err := c.domain(name, h.store)
-	if err == nil && d == nil {
-		err = invalid("there is no domain %s", name)
-	}
-	if err == nil {
-		err = ours(d.Mark, lab, hostapi.KindDomain, name)
-	}
-	if err == nil && d.State != "running" {
-		err = fmt.Errorf("domain %s is %s", name, d.State)
-	}
+	d, err := c.running(lab, name, h.store)
 	if err != nil {
 		c.close()
 		return nil, err

@@ -262,6 +262,40 @@ func (c *conn) domain(name string, s store) (*domain, error) {
 	return nil, fmt.Errorf("look at domain %s: %w", name, c.classify(err))
 }
 
+// Running is nil if lab's domain of that name runs. An empty lab is any.
+func (h *Host) Running(ctx context.Context, lab, name string) error {
+	c, err := h.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	_, err = c.running(lab, name, h.store)
+	return err
+}
+
+func (c *conn) running(lab, name string, s store) (*domain, error) {
+	d, err := c.domain(name, s)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, invalid("there is no domain %s", name)
+	}
+	if lab == "" && d.Mark != nil {
+		lab = d.Mark.Lab
+	}
+	if err := ours(d.Mark, lab, hostapi.KindDomain, name); err != nil {
+		return nil, err
+	}
+	if d.State != stateRunning {
+		return nil, &hostapi.Error{
+			Kind: hostapi.KindInternal, Message: fmt.Sprintf("domain %s is %s", name, d.State),
+			Hint: "its end may have left a reason in /var/log/libvirt/qemu/" + name + ".log; deploy starts it again",
+		}
+	}
+	return d, nil
+}
+
 // domains gives lab's domains and those of the names asked for.
 func (c *conn) domains(lab string, names []string, s store) ([]hostapi.DomainFacts, error) {
 	handles, _, err := c.ConnectListAllDomains(1, 0)
@@ -303,11 +337,13 @@ func (c *conn) readDomain(handle libvirt.Domain, s store) (*domain, error) {
 	return d, err
 }
 
+const stateRunning = "running"
+
 // stateName is virsh's, in one word.
 func stateName(s libvirt.DomainState) string {
 	switch s {
 	case libvirt.DomainRunning, libvirt.DomainBlocked: // on a resource: it runs all the same
-		return "running"
+		return stateRunning
 	case libvirt.DomainPaused:
 		return "paused"
 	case libvirt.DomainShutdown:

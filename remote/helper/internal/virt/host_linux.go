@@ -43,6 +43,7 @@ func New() *Host {
 func (h *Host) Observe(ctx context.Context, lab string, q hostapi.VirtQuery) (*hostapi.VirtFacts, error) {
 	ctx, cancel := context.WithTimeout(ctx, observeLimit)
 	defer cancel()
+	go h.vcpu() // takes a while where the answer is no
 	facts := &hostapi.VirtFacts{}
 	if err := h.observeLibvirt(ctx, lab, q, facts); err != nil {
 		if ctx.Err() != nil {

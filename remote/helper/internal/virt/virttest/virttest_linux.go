@@ -146,10 +146,8 @@ func furnish() error {
 			return err
 		}
 	}
-	if err := os.Mkdir("/var/lib/libvirt/images", 0o711); err != nil {
-		return err
-	}
-	return os.Mkdir("/run/libvirt", 0o755)
+	// /var/lock is a link to the second: libvirt locks terminals there.
+	return errors.Join(os.Mkdir("/var/lib/libvirt/images", 0o711), os.Mkdir("/run/lock", 0o755), os.Mkdir("/run/libvirt", 0o755))
 }
 
 // Daemon is a libvirtd that runs.

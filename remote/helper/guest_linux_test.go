@@ -1,0 +1,155 @@
+package helper
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"vxorch/remote/helper/internal/virt/virttest"
+	"vxorch/remote/hostapi"
+	"vxorch/remote/sandbox/guesttest"
+)
+
+// lab is a lab on this host with a bridge, a container and a VM on it, begun
+// with begin.
+type lab struct {
+	t    *testing.T
+	host hostapi.Host
+}
+
+var (
+	vmAddress        = netip.MustParsePrefix("192.168.100.21/24")
+	containerAddress = netip.MustParsePrefix("192.168.100.11/24")
+)
+
+func begin(t *testing.T) *lab {
+	t.Helper()
+	virttest.Start(t)
+	before := virttest.Snapshot(t)
+	l := &lab{t: t, host: mustNew(t)}
+	l.lock()
+	t.Cleanup(func() {
+		l.apply(hostapi.Remove, hostapi.Step{Domain: &hostapi.Domain{Name: "vm1"}}, hostapi.Step{VirtNetwork: &hostapi.VirtNetwork{Name: "lu-br0"}},
+			hostapi.Step{Veth: &hostapi.Veth{Name: "c1"}}, hostapi.Step{Namespace: &hostapi.Namespace{Name: "cn1"}}, hostapi.Step{Bridge: &hostapi.Bridge{Name: "lu-br0"}})
+		if _, err := l.host.(hostapi.Cleaner).Clean(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := l.host.Close(); err != nil {
+			t.Error(err)
+		}
+		if after := virttest.Snapshot(t); after != before {
+			t.Errorf("left behind; before:\n%s\nafter:\n%s", before, after)
+		}
+	})
+	l.apply(hostapi.Create,
+		hostapi.Step{Bridge: &hostapi.Bridge{Name: "lu-br0", MTU: 1450, MAC: "02:00:00:00:00:01"}},
+		hostapi.Step{Namespace: &hostapi.Namespace{Name: "cn1"}},
+		hostapi.Step{Veth: &hostapi.Veth{
+			Name: "c1", Bridge: "lu-br0", MAC: "02:00:00:00:00:02", MTU: 1450, Netns: "cn1", Inner: "eth0", InnerMAC: "02:00:00:00:00:03",
+			Addresses: []netip.Prefix{containerAddress},
+		}},
+		hostapi.Step{VirtNetwork: &hostapi.VirtNetwork{Name: "lu-br0", Bridge: "lu-br0"}})
+	return l
+}
+
+func (l *lab) lock() {
+	l.t.Helper()
+	if _, err := l.host.Observe(l.t.Context(), lockRequest("deploy")); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lab) try(op hostapi.Op, steps ...hostapi.Step) (hostapi.BatchResult, error) {
+	for i := range steps {
+		steps[i].Op = op
+	}
+	return l.host.Apply(context.Background(), hostapi.Batch{Lab: "lu", User: "tester", Controller: "here", Steps: steps})
+}
+
+func (l *lab) apply(op hostapi.Op, steps ...hostapi.Step) hostapi.BatchResult {
+	l.t.Helper()
+	result, err := l.try(op, steps...)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return result
+}
+
+// vm is a VM with the tests' guest; its image is brought to the host.
+func (l *lab) vm() (hostapi.Domain, hostapi.Guest) {
+	l.t.Helper()
+	data, err := os.ReadFile(guesttest.Image(l.t))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	chunk := hostapi.ImageChunk{Lab: "lu", SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data))}
+	for chunk.Offset < chunk.Size {
+		chunk.Data = data[chunk.Offset:min(chunk.Offset+4<<20, chunk.Size)]
+		if chunk.Offset, err = l.host.PutImage(l.t.Context(), chunk); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	d := hostapi.Domain{
+		Name: "vm1", Image: hostapi.Image{SHA256: chunk.SHA256}, Memory: 128 << 20, VCPUs: 1, DiskBus: "virtio",
+		VNC: &hostapi.VNC{Listen: "127.0.0.1"},
+		Interfaces: []hostapi.DomainInterface{{
+			Network: "lu-br0", Tap: "t1", Model: "virtio", MAC: "02:00:00:00:00:04", MTU: 1450, Addresses: []netip.Prefix{vmAddress},
+		}},
+	}
+	return d, hostapi.Guest{
+		Domain: "vm1", Interfaces: d.Interfaces, Login: hostapi.Login{User: guesttest.User, Password: guesttest.Password},
+		Patience: 30 * time.Second, Deadline: 2 * time.Minute,
+	}
+}
+
+// pings checks that VM and container reach each other.
+func (l *lab) pings(g hostapi.Guest) {
+	l.t.Helper()
+	results, err := l.host.Probe(l.t.Context(), []hostapi.Probe{
+		{Guest: &g, Target: containerAddress.Addr()}, {Netns: "cn1", Target: vmAddress.Addr()},
+		{Guest: &g, Target: netip.MustParseAddr("192.168.100.99")},
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for n, want := range []int{1, 1, 0} {
+		if results[n].Received != want || results[n].Error != nil {
+			l.t.Errorf("probe %d: %+v, error %v; want %d replies", n, results[n], results[n].Error, want)
+		}
+	}
+}
+
+func TestGuestGetsItsAddressByDHCP(t *testing.T) {
+	l := begin(t)
+	d, g := l.vm()
+	d.Lease = true
+	l.apply(hostapi.Create, hostapi.Step{Domain: &d})
+	if r := l.apply(hostapi.Create, hostapi.Step{Guest: &g}); r.Steps[0].Changed {
+		t.Error("the guest step says that it changed something")
+	}
+	l.pings(g)
+	if r := l.apply(hostapi.Create, hostapi.Step{Domain: &d}, hostapi.Step{Guest: &g}); r.Steps[0].Changed || r.Steps[1].Changed {
+		t.Errorf("a second time: %+v, want no change", r)
+	}
+}
+
+func TestGuestIsToldItsAddressOnTheConsole(t *testing.T) {
+	l := begin(t)
+	d, g := l.vm()
+	g.Console, g.Patience, g.Deadline = true, 0, 5*time.Minute
+	l.apply(hostapi.Create, hostapi.Step{Domain: &d})
+	// A guest that asks for an address waits for one; this one is told that there
+	// is none for it.
+	if r := l.apply(hostapi.Create, hostapi.Step{Guest: &g}); !r.Steps[0].Changed {
+		t.Error("the guest step says that it changed nothing")
+	}
+	l.pings(g)
+	if r := l.apply(hostapi.Create, hostapi.Step{Guest: &g}); r.Steps[0].Changed || r.Steps[0].Duration > 2*time.Second {
+		t.Errorf("a second time: %+v, want no change and at once", r)
+	}
+}
