@@ -58,7 +58,7 @@ func (m Machine) Prepare(ctx context.Context, req hostapi.PrepareRequest) (done 
 		return done, err
 	}
 	if len(left.Packages) > 0 {
-		return done, fmt.Errorf("%s are installed, but what is needed of them is not there", strings.Join(left.Packages, ", "))
+		return done, fmt.Errorf("installed, but without the programs that are needed: %s", strings.Join(left.Packages, ", "))
 	}
 	done.Daemons = left.Daemons
 	if len(left.Units) == 0 {
