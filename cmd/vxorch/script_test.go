@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -56,7 +57,12 @@ func needRoot(t *testing.T) {
 	}
 }
 
+// withoutExitSleep keeps the race detector from having each vxorch sleep for a
+// second at its end, of which a test of interruptions would make its own sense.
+const withoutExitSleep = "atexit_sleep_ms=0"
+
 func setup(env *testscript.Env) error {
+	env.Setenv("GORACE", withoutExitSleep)
 	env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, ".state"))
 	env.Setenv("HOME", env.WorkDir)
 	return nil
@@ -92,27 +98,68 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
-// snapshot HOST FILE writes what stands on a sandbox host, as its kernel and its
-// file system show it: links, addresses, routes, namespaces, mounts, files and
-// processes.
+// snapshot HOST FILE writes what stands on a sandbox host: see hostState.
 func snapshot(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: snapshot HOST FILE")
 	}
 	box, err := sandbox.Open(sandbox.DefaultState, ts.Getenv("VXORCH_SANDBOX"))
 	ts.Check(err)
-	var out, errs strings.Builder
-	code, err := box.HostExec(context.Background(), args[0], []string{"sh", "-c", snapshotScript}, strings.NewReader(""), &out, &errs)
+	state, err := hostState(box, args[0])
 	ts.Check(err)
-	if code != 0 {
-		ts.Fatalf("snapshot of %s: exit %d: %s", args[0], code, errs.String())
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(fmt.Sprintln(out.String())), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(state), 0o600))
 }
 
-// The helper's cache is the one thing that may stay. Sessions' own processes and
-// the login records come and go.
-const snapshotScript = `
+// hostState is a sandbox host as its kernel and its disk show it: links,
+// addresses, routes, namespaces, mounts, files, processes and sysctls. Of its
+// disk it takes what differs from the machine's, which others use too.
+func hostState(box *sandbox.Sandbox, host string) (string, error) {
+	var out, errs strings.Builder
+	code, err := box.HostExec(context.Background(), host, []string{"sh", "-c", kernelState}, strings.NewReader(""), &out, &errs)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("look at %s: exit %d: %s", host, code, errs.String())
+	}
+	if err != nil {
+		return "", err
+	}
+	disks, err := filepath.Glob(filepath.Join(filepath.Dir(box.Inventory()), "disk", host, "*", "upper"))
+	if err != nil {
+		return "", err
+	}
+	for _, disk := range disks {
+		err := filepath.WalkDir(disk, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			rel := strings.TrimPrefix(path, disk)
+			if transient[rel] {
+				return filepath.SkipDir
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			size := info.Size()
+			if entry.IsDir() {
+				size = 0 // it tells of the past
+			}
+			fmt.Fprintln(&out, rel, info.Mode(), size)
+			return nil
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return out.String(), nil
+}
+
+// transient is what may come or change: the helper's cache, base images that wait
+// for the next lab, and what logins and libvirtd write for themselves.
+var transient = map[string]bool{
+	"/root/.cache": true, "/var/log": true, "/var/cache/libvirt": true, "/var/lib/libvirt/images/vxorch": true, "/var/lib/libvirt/qemu": true,
+}
+
+const kernelState = `
 while ip addr | grep -q tentative; do sleep 0.05; done
 ip -d -o link | sed 's/^[0-9]*: //'
 ip -o addr | sed 's/^[0-9]*: //; s/valid_lft.*//'
@@ -120,7 +167,7 @@ ip route show table all
 ip -6 route show table all
 ip netns list
 cut -d' ' -f5,9- /proc/self/mountinfo | sort
-find /etc /root /run /tmp /usr/local /var /opt /home -xdev -path /root/.cache -prune -o -printf '%p %y %m %s\n' | grep -v '^/var/log\|^/root [d]\|^/proc' | sort
+find /run /tmp -path /run/libvirt -prune -o -printf '%p %y %m %s\n' | sort
 for p in /proc/[0-9]*; do tr '\0\n' '  ' <$p/cmdline 2>/dev/null; echo; done | grep -v 'sh -c\|sshd: \|^$\|tr \|sort\|grep' | sort
 sysctl -a -r '^net' 2>/dev/null | grep -v 'nf_conntrack_count\|gc_stats' | sort
 `
