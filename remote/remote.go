@@ -33,6 +33,10 @@ type Options struct {
 	Bundle *push.Bundle // the helpers; nil: the embedded ones
 }
 
+// Ready tells whether this program carries the helpers that Dial starts on the
+// hosts, so that it need not be learnt from each of them.
+func Ready() error { return push.Embedded() }
+
 // Dial connects to t and starts the helper there. Close of the Host ends the
 // helper and the connection; if either is lost, calls fail with ErrLost and the
 // reason. ctx bounds Dial only; every error is a *hostapi.Error.

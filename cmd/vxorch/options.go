@@ -87,6 +87,10 @@ func loadLab(c *cli.Context, s streams) (*inventory.Lab, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &usageError{fmt.Sprintf("no inventory: %s does not exist", file), "vxorch init HOST… writes one"}
 	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return nil, &usageError{err.Error(), "name the inventory's file"}
+	}
 	return lab, err
 }
 
@@ -153,6 +157,9 @@ func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrato
 	machine, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("name of this machine: %w", err)
+	}
+	if err := remote.Ready(); err != nil {
+		return nil, err
 	}
 	level := slog.LevelWarn
 	if c.Bool("debug") {

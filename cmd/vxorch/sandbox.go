@@ -60,6 +60,9 @@ func sandboxVerb(s streams) *cli.Command {
 					&cli.IntFlag{Name: "owner", Usage: "the sandbox is of no use any more when the process `PID` ends; the next one to come up removes it", EnvVars: []string{"VXORCH_SANDBOX_OWNER"}},
 				),
 				Action: func(c *cli.Context) error {
+					if c.Args().Present() || c.Int("hosts") < 1 {
+						return &usageError{"sandbox up takes options only, and -n at least 1", "vxorch sandbox up -n 3"}
+					}
 					box, err := sandbox.Up(c.Context, sandbox.Options{
 						Name: c.String("name"), State: c.String("state"), Hosts: c.Int("hosts"),
 						MTU: c.Int("mtu"), Device: c.String("device"), IPv6: c.Bool("ipv6"), Libvirt: c.Bool("libvirt"), Owner: c.Int("owner"),

@@ -58,7 +58,7 @@ type helper struct {
 func NewBundle(dir fs.FS) (*Bundle, error) {
 	b := &Bundle{helpers: map[string]helper{}}
 	for _, m := range machines {
-		h := helper{dir: dir, file: "vxhelper-linux-" + m.arch}
+		h := helper{dir: dir, file: fileOf(m.arch)}
 		err := h.digest()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -69,11 +69,26 @@ func NewBundle(dir fs.FS) (*Bundle, error) {
 		b.helpers[m.arch] = h
 	}
 	if len(b.helpers) == 0 {
-		return nil, failure(hostapi.KindHelper, "build vxorch by scripts/build, which builds the helper first",
-			"this vxorch was built without the helper that it starts on the hosts")
+		return nil, errNoHelper
 	}
 	return b, nil
 }
+
+var errNoHelper = failure(hostapi.KindHelper, "build vxorch by scripts/build, which builds the helper first",
+	"this vxorch was built without the helper that it starts on the hosts")
+
+// Embedded tells, without reading them, whether this program carries helpers.
+func Embedded() error {
+	for _, m := range machines {
+		if _, err := fs.Stat(files, "helpers/"+fileOf(m.arch)); err == nil {
+			return nil
+		}
+	}
+	return errNoHelper
+}
+
+// fileOf is the name of an architecture's helper in a bundle.
+func fileOf(arch string) string { return "vxhelper-linux-" + arch }
 
 func (h *helper) digest() error {
 	f, err := h.dir.Open(h.file)
