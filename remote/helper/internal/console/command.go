@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -72,9 +71,6 @@ func (c *Console) exchange(ctx context.Context, command string) (output string, 
 	if len(line) > longestLine || strings.ContainsFunc(line, isControl) {
 		return "", 0, &hostapi.Error{Kind: hostapi.KindInvalid, Message: "a command for the console is not one line of text or too long"}
 	}
-	in := regexp.MustCompile(`__IN_\d+_` + tag + `\n`)
-	rc := regexp.MustCompile(`__RC_(\d{1,3})_` + tag)
-
 	from := c.mark()
 	searched := from
 	if err := c.send(ctx, line+"\r"); err != nil {
@@ -84,22 +80,44 @@ func (c *Console) exchange(ctx context.Context, command string) (output string, 
 	_, err = c.await(ctx, 0, func() bool {
 		// Of what was searched already a marker may be the end.
 		text, now, _ := c.look(searched)
-		if at := rc.FindStringSubmatchIndex(text); at != nil {
-			end = now - int64(len(text)-at[0])
-			exit, _ = strconv.Atoi(text[at[2]:at[3]])
-			return true
+		before, code, _, ok := cutMarker(text, "__RC_", "_"+tag)
+		if ok {
+			end, exit = now-int64(len(text)-len(before)), code
 		}
 		searched = max(searched, now-int64(len(line)))
-		return false
+		return ok
 	})
 	if err != nil {
 		return "", 0, err
 	}
 	text, now, whole := c.look(from)
 	text = text[:max(0, len(text)-int(now-end))]
-	at := in.FindStringIndex(text)
-	if !whole || at == nil {
+	_, _, output, begun := cutMarker(text, "__IN_", "_"+tag+"\n")
+	if !whole || !begun {
 		return "", exit, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("a command on the console said more than %d bytes", keep)}
 	}
-	return strings.ToValidUTF8(text[at[1]:], "\ufffd"), exit, nil
+	return strings.ToValidUTF8(output, "\ufffd"), exit, nil
+}
+
+// cutMarker cuts text around the first number that stands between prefix and
+// suffix.
+func cutMarker(text, prefix, suffix string) (before string, number int, after string, ok bool) {
+	for at := 0; ; {
+		next := strings.Index(text[at:], prefix)
+		if next < 0 {
+			return "", 0, "", false
+		}
+		start := at + next
+		at = start + len(prefix)
+		digits := text[at : at+leadingDigits(text[at:])]
+		after, ends := strings.CutPrefix(text[at+len(digits):], suffix)
+		if number, err := strconv.Atoi(digits); err == nil && ends {
+			return text[:start], number, after, true
+		}
+	}
+}
+
+// leadingDigits counts the digits that text begins with.
+func leadingDigits(text string) int {
+	return len(text) - len(strings.TrimLeft(text, "0123456789"))
 }

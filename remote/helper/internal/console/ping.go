@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,14 +103,6 @@ func pingScript(batch []PingResult, tries int) string {
 	return b.String()
 }
 
-var (
-	// Busybox says "3 packets received", iputils "3 received".
-	pingCounts = regexp.MustCompile(`(\d{1,9}) packets transmitted, (\d{1,9}) (?:packets )?received`)
-	// Busybox says "round-trip min/avg/max = 0.1/0.1/0.1 ms", iputils "rtt
-	// min/avg/max/mdev = …".
-	pingTimes = regexp.MustCompile(`(?:round-trip|rtt) [a-z/]+ = (\d{1,9}(?:\.\d{1,9})?)/`)
-)
-
 // readPings puts what the script said into the results of batch; false if it says
 // nothing of one.
 func readPings(output string, batch []PingResult) bool {
@@ -137,20 +128,45 @@ func readPings(output string, batch []PingResult) bool {
 
 // read takes one line's part after the target.
 func (r *PingResult) read(line string) {
-	try, words, _ := strings.Cut(line, " ")
-	last, err := strconv.Atoi(try)
-	counts := pingCounts.FindStringSubmatch(words)
-	if err != nil || last < 1 || last > mostTries || counts == nil {
-		r.Error = &hostapi.Error{Kind: hostapi.KindInternal, Message: "ping in the guest: " + oneLine(words)}
+	words := strings.Fields(line)
+	last, received, ok := counts(words)
+	if !ok {
+		r.Error = &hostapi.Error{Kind: hostapi.KindInternal, Message: "ping in the guest: " + oneLine(strings.Join(words[min(1, len(words)):], " "))}
 		return
 	}
-	r.Sent = last
-	if counts[2] == "0" {
-		return
+	if r.Sent = last; received {
+		r.Received, r.RTT = 1, roundTrip(words)
 	}
-	r.Received = 1
-	if times := pingTimes.FindStringSubmatch(words); times != nil {
-		milliseconds, _ := strconv.ParseFloat(times[1], 64)
-		r.RTT = time.Duration(milliseconds * float64(time.Millisecond))
+}
+
+// counts reads which try was the last and whether it was answered. Busybox says
+// "1 packets transmitted, 1 packets received,", iputils "1 packets transmitted, 1
+// received,".
+func counts(words []string) (last int, received, ok bool) {
+	at := slices.Index(words, "transmitted,")
+	if at < 3 || at+1 >= len(words) {
+		return 0, false, false
 	}
+	last, err := strconv.Atoi(words[0])
+	replies, err2 := strconv.Atoi(words[at+1])
+	if err != nil || err2 != nil || last < 1 || last > mostTries || replies < 0 {
+		return 0, false, false
+	}
+	return last, replies > 0, true
+}
+
+// roundTrip reads the time of the reply; 0 if it is not said. Busybox says
+// "round-trip min/avg/max = 0.1/0.1/0.1 ms", iputils "rtt min/avg/max/mdev = …".
+func roundTrip(words []string) time.Duration {
+	at := slices.Index(words, "=")
+	if at < 0 || at+1 >= len(words) {
+		return 0
+	}
+	text, _, _ := strings.Cut(words[at+1], "/")
+	// Not as a float: it is to be exact.
+	d, err := time.ParseDuration(text + "ms")
+	if err != nil || d < 0 {
+		return 0
+	}
+	return d
 }
