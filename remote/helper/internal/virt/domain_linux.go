@@ -159,6 +159,13 @@ func (h *Host) makeDomain(ctx context.Context, c *conn, m hostapi.Mark, w hostap
 // run has d, which is as wanted but for its state, run.
 func (h *Host) run(ctx context.Context, c *conn, d *domain, paused func(context.Context) error) error {
 	switch d.state {
+	case libvirt.DomainRunning, libvirt.DomainBlocked:
+		if err := c.connect(d); !errors.Is(err, errNoTap) {
+			return err
+		}
+		if err := c.destroy(d.handle); err != nil {
+			return err
+		}
 	case libvirt.DomainPaused: // at its start, by a run that died, or by hand
 		return c.resume(ctx, d.handle, paused)
 	case libvirt.DomainShutdown:
@@ -287,7 +294,7 @@ func (c *conn) running(lab, name string, s store) (*domain, error) {
 	if err := ours(d.Mark, lab, hostapi.KindDomain, name); err != nil {
 		return nil, err
 	}
-	if d.State != stateRunning {
+	if d.State != stateRunning && d.State != stateCutOff {
 		return nil, &hostapi.Error{
 			Kind: hostapi.KindInternal, Message: fmt.Sprintf("domain %s is %s", name, d.State),
 			Hint: "its end may have left a reason in /var/log/libvirt/qemu/" + name + ".log; deploy starts it again",
@@ -334,7 +341,15 @@ func (c *conn) readDomain(handle libvirt.Domain, s store) (*domain, error) {
 	d := &domain{handle: handle, state: libvirt.DomainState(state), persistent: persistent == 1}
 	d.DomainFacts, err = readDefinition(text, s)
 	d.Name, d.State = handle.Name, stateName(d.state)
-	return d, err
+	if err != nil || d.Mark == nil || d.State != stateRunning {
+		return d, err
+	}
+	if connected, err := c.connected(d); err != nil {
+		return nil, err
+	} else if !connected {
+		d.State = stateCutOff
+	}
+	return d, nil
 }
 
 const stateRunning = "running"
