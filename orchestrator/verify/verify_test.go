@@ -1,0 +1,139 @@
+package verify_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vxorch/inventory"
+	"vxorch/orchestrator/report"
+	"vxorch/orchestrator/verify"
+	"vxorch/remote/hostapi"
+)
+
+const lab = `
+lab: lu
+hosts: {h1: {address: 10.0.0.1}, h2: {address: 10.0.0.2}}
+networks:
+  blue: {vni: 1, subnet: 10.1.0.0/24}
+  red: {vni: 2, subnet: 10.2.0.0/24}
+containers:
+  a: {host: h1, network: blue, address: 10.1.0.11}
+  b: {host: h2, interfaces: [{network: blue, address: 10.1.0.12}, {network: red, address: 10.2.0.12}]}
+  c: {host: h2, network: red, address: 10.2.0.13}
+images:
+  known: {path: /images/known, login: {user: cirros, password: gocubsgo}}
+  mute: {path: /images/mute}
+vms:
+  v: {host: h1, network: blue, address: 10.1.0.21, image: known}
+  w: {host: h2, network: blue, address: 10.1.0.22, image: mute}
+`
+
+func parse(t *testing.T) *inventory.Lab {
+	t.Helper()
+	l, err := inventory.Parse("lab.yaml", []byte(lab))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func lines(pairs []verify.Pair) []string {
+	var all []string
+	for _, p := range pairs {
+		way := "from " + p.Netns
+		switch {
+		case p.Mute != "":
+			way = "mute"
+		case p.Guest != nil:
+			way = "from inside " + p.Guest.Domain
+		}
+		all = append(all, fmt.Sprintf("%s %s %s>%s %s %s", p.Stage, p.Network, p.From, p.To, p.Target, way))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestMeshHasEveryPairThatSharesANetworkOnce(t *testing.T) {
+	containers, vms := verify.Mesh(parse(t))
+	want := []string{
+		"container blue a>b 10.1.0.12 from lu-a",
+		"container blue b>a 10.1.0.11 from lu-b",
+		"mesh red b>c 10.2.0.13 from lu-b",
+		"mesh red c>b 10.2.0.12 from lu-c",
+	}
+	if diff := cmp.Diff(want, lines(containers)); diff != "" {
+		t.Errorf("pairs of containers (-want +got):\n%s", diff)
+	}
+	want = []string{
+		"mesh blue a>v 10.1.0.21 from lu-a",
+		"mesh blue a>w 10.1.0.22 from lu-a",
+		"mesh blue b>v 10.1.0.21 from lu-b",
+		"mesh blue b>w 10.1.0.22 from lu-b",
+		"mesh blue v>a 10.1.0.11 from inside lu-v",
+		"mesh blue v>b 10.1.0.12 from inside lu-v",
+		"mesh blue w>a 10.1.0.11 mute",
+		"mesh blue w>b 10.1.0.12 mute",
+		"vm blue v>w 10.1.0.22 from inside lu-v",
+		"vm blue w>v 10.1.0.21 mute",
+	}
+	if diff := cmp.Diff(want, lines(vms)); diff != "" {
+		t.Errorf("pairs with a VM (-want +got):\n%s", diff)
+	}
+}
+
+func TestVTEPsArePairedWhereOneEndChanged(t *testing.T) {
+	network := inventory.Network{Name: "blue", VTEPs: map[string]netip.Addr{
+		"h1": netip.MustParseAddr("10.1.0.1"), "h2": netip.MustParseAddr("10.1.0.2"), "h3": netip.MustParseAddr("10.1.0.3"),
+	}}
+	hosts := []string{"h1", "h2", "h3"}
+	for name, c := range map[string]struct {
+		changed map[string]bool
+		want    string
+	}{
+		"none": {nil, ""},
+		"one":  {map[string]bool{"h3": true}, "h1>h3 h2>h3 h3>h1 h3>h2"},
+		"all":  {map[string]bool{"h1": true, "h2": true, "h3": true}, "h1>h2 h1>h3 h2>h1 h2>h3 h3>h1 h3>h2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, p := range verify.VTEPs(network, hosts, c.changed) {
+				if p.Target != network.VTEPs[p.To] {
+					t.Errorf("%s>%s goes to %s", p.From, p.To, p.Target)
+				}
+				got = append(got, p.From+">"+p.To)
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("pairs %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestProbesAreJudged(t *testing.T) {
+	pair := verify.Pair{Stage: report.StageMesh, Network: "blue", From: "a", FromHost: "h1", To: "b", ToHost: "h2", Target: netip.MustParseAddr("10.1.0.12")}
+	for name, c := range map[string]struct {
+		result hostapi.ProbeResult
+		want   string
+	}{
+		"answered at once":       {hostapi.ProbeResult{Sent: 1, Received: 1, RTT: 1500 * time.Microsecond}, "pass 1/1 1.5 "},
+		"answered at last":       {hostapi.ProbeResult{Sent: 3, Received: 1, RTT: time.Millisecond}, "pass 1/3 1 "},
+		"lost":                   {hostapi.ProbeResult{Sent: 3}, "fail 0/3 0 "},
+		"could not even be sent": {hostapi.ProbeResult{Error: &hostapi.Error{Message: "no route"}}, "fail 0/0 0 no route"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := pair.Judge(c.result)
+			if got := fmt.Sprintf("%s %d/%d %v %s", p.Result, p.Received, p.Sent, p.RTT.Avg, p.Error); got != c.want {
+				t.Errorf("Judge gives %q, want %q", got, c.want)
+			}
+			if p.From != "a" || p.To != "b" || p.Address != "10.1.0.12" || p.Bytes != 56 {
+				t.Errorf("Judge gives %+v, which is not the pair", p)
+			}
+		})
+	}
+}
