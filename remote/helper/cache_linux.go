@@ -1,12 +1,12 @@
 package helper
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +23,11 @@ const (
 // the hands of another controller.
 const uploadTime = time.Hour
 
-var hashForm = regexp.MustCompile("^[0-9a-f]{64}$")
+// isHash says whether name is a SHA-256 as the cache writes it. Package regexp
+// would cost a hundred kilobytes of helper.
+func isHash(name string) bool {
+	return len(name) == 2*sha256.Size && strings.Trim(name, "0123456789abcdef") == ""
+}
 
 // cache is one user's helpers on this machine.
 type cache struct {
@@ -48,7 +52,7 @@ func cleanHelpers() (removed []string, err error) {
 // started from elsewhere.
 func openCache(self string, busy []string) *cache {
 	dir := filepath.Dir(filepath.Dir(self))
-	if filepath.Base(self) != helperName || !hashForm.MatchString(filepath.Base(filepath.Dir(self))) || filepath.Base(dir) != cacheName {
+	if filepath.Base(self) != helperName || !isHash(filepath.Base(filepath.Dir(self))) || filepath.Base(dir) != cacheName {
 		return nil
 	}
 	return &cache{dir, self, busy}
@@ -62,7 +66,7 @@ func (c *cache) clean(now time.Time) (removed []string, err error) {
 		return nil, fmt.Errorf("clean the cache of helpers: %w", err)
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !hashForm.MatchString(e.Name()) {
+		if !e.IsDir() || !isHash(e.Name()) {
 			continue
 		}
 		gone, err := c.cleanOne(filepath.Join(c.dir, e.Name()), now)
