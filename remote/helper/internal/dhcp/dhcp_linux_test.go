@@ -39,7 +39,8 @@ const (
 func bridge(t *testing.T, macs ...string) {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t, goleak.IgnoreCurrent()) })
-	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+	// A MAC of its own: else it takes a port's, and speaks by that.
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 0xff}}}
 	must(t, netlink.LinkAdd(br))
 	t.Cleanup(func() { must(t, netlink.LinkDel(br)) })
 	must(t, netlink.LinkSetUp(br))
@@ -206,16 +207,7 @@ func TestEveryTapHasItsOwnServer(t *testing.T) {
 // overheard gives a count of the DHCP frames that come in at a guest's end.
 func overheard(t *testing.T, guest string) func() int {
 	t.Helper()
-	var conn *packet.Conn
-	inside(t, guest, func() error {
-		link, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		conn, err = packet.Listen(link, packet.Raw, unix.ETH_P_ALL, nil)
-		return err
-	})
-	t.Cleanup(func() { conn.Close() })
+	conn := frames(t, guest)
 	return func() (count int) {
 		must(t, conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
 		buffer := make([]byte, 2000)
@@ -535,6 +527,174 @@ func await(t *testing.T, condition func() bool) {
 	for deadline := time.Now().Add(5 * time.Second); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("waited for five seconds")
+		}
+	}
+}
+
+func TestSeveralGuestsBehindOneTap(t *testing.T) {
+	bridge(t, mac1)
+	s := serve(t, "tap1", lease(mac1, "10.0.0.1/24"), lease(mac2, "10.0.0.2/24"))
+	for _, c := range []struct {
+		mac, want string
+		all       bool
+	}{{mac1, "10.0.0.1", false}, {mac1, "10.0.0.1", false}, {mac2, "10.0.0.2", true}} {
+		inside(t, "guest1", func() error {
+			link, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			hw, _ := net.ParseMAC(c.mac)
+			return netlink.LinkSetHardwareAddr(link, hw)
+		})
+		if bound, output, err := udhcpc(t, "guest1"); err != nil || bound["ip"] != c.want {
+			t.Errorf("%s got %q, want %s (%v)\n%s", c.mac, bound["ip"], c.want, err, output)
+		}
+		// It is closed before the client hears of it.
+		var all bool
+		select {
+		case <-s.Leased():
+			all = true
+		default:
+		}
+		if all != c.all {
+			t.Errorf("after the lease of %s all are taken: %t, want %t", c.want, all, c.all)
+		}
+	}
+}
+
+// TestATapThatComesUpLater is one whose guest is started after the server.
+func TestATapThatComesUpLater(t *testing.T) {
+	bridge(t, mac1)
+	link, err := netlink.LinkByName("tap1")
+	must(t, err)
+	must(t, netlink.LinkSetDown(link))
+	serve(t, "tap1", lease(mac1, "10.0.0.1/24"))
+	result := make(chan bool, 1)
+	go func() {
+		has, _ := answers(t, "tap1", netip.MustParseAddr("10.0.0.1"), 10*time.Second)
+		result <- has
+	}()
+	must(t, netlink.LinkSetUp(link))
+	if bound, output, err := udhcpc(t, "guest1"); err != nil || bound["ip"] != "10.0.0.1" {
+		t.Errorf("got %q (%v)\n%s", bound["ip"], err, output)
+	}
+	address(t, "guest1", "10.0.0.1/24")
+	if !<-result {
+		t.Error("the guest was not heard")
+	}
+}
+
+// TestAClientThatChecksItsAddressTakesIt has a client look by ARP whether its
+// address is free while it is asked for it all the time.
+func TestAClientThatChecksItsAddressTakesIt(t *testing.T) {
+	bridge(t, mac1)
+	serve(t, "tap1", lease(mac1, "10.0.0.1/24"))
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		dhcp.Answers(ctx, "tap1", netip.MustParseAddr("10.0.0.1"))
+	}()
+	if bound, output, err := udhcpc(t, "guest1", "-a"); err != nil || bound["ip"] != "10.0.0.1" {
+		t.Errorf("udhcpc -a: ip %q, %v\n%s", bound["ip"], err, output)
+	}
+	cancel()
+	<-asked
+}
+
+// frames gives what comes in at a guest's end.
+func frames(t *testing.T, guest string) *packet.Conn {
+	t.Helper()
+	var conn *packet.Conn
+	inside(t, guest, func() error {
+		link, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		conn, err = packet.Listen(link, packet.Raw, unix.ETH_P_ALL, nil)
+		return err
+	})
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// TestAGuestThatProbesIsNotProbed plays a guest that follows RFC 5227: to it any
+// ARP probe for the address that it probes is a conflict.
+func TestAGuestThatProbesIsNotProbed(t *testing.T) {
+	bridge(t, mac1)
+	conn := frames(t, "guest1")
+	from, err := net.ParseMAC(mac1)
+	must(t, err)
+	everybody := net.HardwareAddr{255, 255, 255, 255, 255, 255}
+	arp := func(sender byte) []byte { // of 10.0.0.1, or of nobody
+		b := append(append(slices.Clone(everybody), from...), 8, 6, 0, 1, 8, 0, 6, 4, 0, 1)
+		b = append(append(b, from...), 10*sender, 0, 0, sender)
+		return append(b, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1)
+	}
+	result := make(chan bool, 1)
+	start := time.Now()
+	go func() {
+		has, _ := answers(t, "tap1", netip.MustParseAddr("10.0.0.1"), 20*time.Second)
+		result <- has
+	}()
+	var asked, probed int
+	buffer := make([]byte, 2000)
+	listen := func(d time.Duration) {
+		must(t, conn.SetReadDeadline(time.Now().Add(d)))
+		for {
+			n, _, err := conn.ReadFrom(buffer)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return
+			}
+			must(t, err)
+			if frame := buffer[:n]; n >= 42 && frame[12] == 8 && frame[13] == 6 {
+				if asked++; slices.Equal(frame[28:32], []byte{0, 0, 0, 0}) {
+					probed++
+				}
+			}
+		}
+	}
+	for range 3 {
+		_, err := conn.WriteTo(arp(0), &packet.Addr{HardwareAddr: everybody})
+		must(t, err)
+		listen(1500 * time.Millisecond)
+	}
+	if probed != 0 || asked < 30 {
+		t.Errorf("asked %d times, %d of them by a probe", asked, probed)
+	}
+	select {
+	case <-result:
+		t.Fatalf("a probe was taken for an answer after %v", time.Since(start))
+	default:
+	}
+	// It says that the address is its own now.
+	_, err = conn.WriteTo(arp(1), &packet.Addr{HardwareAddr: everybody})
+	must(t, err)
+	if !<-result {
+		t.Error("its announcement was not heard")
+	}
+}
+
+func TestNobodyButTheGuestSeesTheQuestions(t *testing.T) {
+	bridge(t, mac1, mac2)
+	conn := frames(t, "guest2")
+	tap, err := net.InterfaceByName("tap1")
+	must(t, err)
+	for _, prefix := range []string{"10.0.0.1/24", "fd00::1/64"} {
+		address(t, "guest1", prefix)
+		if has, err := answers(t, "tap1", netip.MustParsePrefix(prefix).Addr(), 10*time.Second); !has || err != nil {
+			t.Fatalf("Answers(%s) gave %t, %v", prefix, has, err)
+		}
+	}
+	must(t, conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	for buffer := make([]byte, 2000); ; {
+		n, _, err := conn.ReadFrom(buffer)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		must(t, err)
+		if frame := buffer[:n]; slices.Equal(frame[:6], tap.HardwareAddr) || slices.Equal(frame[6:12], tap.HardwareAddr) {
+			t.Errorf("on another port: %x", frame)
 		}
 	}
 }
