@@ -101,7 +101,7 @@ func (d *deployment) vms(host string) (make, wait []hostapi.Step) {
 			continue
 		}
 		guest := hostapi.Guest{
-			Domain: domain.Name, Interfaces: domain.Interfaces, Patience: bootPatience, Deadline: bootDeadline,
+			Domain: domain.Name, Interfaces: domain.Interfaces, Lease: domain.Lease, Patience: bootPatience, Deadline: bootDeadline,
 			Login: hostapi.Login(d.lab.Image(vm.Image).Login),
 		}
 		switch vm.Provision {

@@ -67,14 +67,21 @@ func (h *host) awaitGuest(ctx context.Context, lab string, w hostapi.Guest) (cha
 	if err := h.virt.Running(ctx, lab, w.Domain); err != nil {
 		return false, nil, err
 	}
+	// Where there is nothing to do that is soon known.
+	if missing, err = silentFor(ctx, leastPatience, w); len(missing) == 0 || err != nil {
+		return false, missing, err
+	}
+	if w.Lease && !h.leasing(w.Domain) {
+		if err := h.lease(ctx, w.Domain, w.Interfaces); err != nil {
+			return false, nil, err
+		}
+		defer h.endLeases(w.Domain)
+	}
 	if !w.Console {
 		missing, err = silent(ctx, w)
 		return false, missing, err
 	}
-	patient, cancel := context.WithTimeout(ctx, max(w.Patience, leastPatience))
-	defer cancel()
-	missing, err = silent(patient, w)
-	if len(missing) == 0 || err != nil {
+	if missing, err = silentFor(ctx, w.Patience-leastPatience, w); len(missing) == 0 || err != nil {
 		return false, missing, err
 	}
 	changed, err = h.tellGuest(ctx, lab, w)
@@ -152,6 +159,13 @@ func (h *host) takeConsole(ctx context.Context, domain string) (giveBack func(),
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// silentFor is silent for at most d.
+func silentFor(ctx context.Context, d time.Duration, w hostapi.Guest) (missing []netip.Addr, err error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return silent(ctx, w)
 }
 
 // silent waits until the guest answers for every address of w, or ctx ends, and

@@ -64,31 +64,38 @@ func (h *host) domain(ctx context.Context, mark hostapi.Mark, w hostapi.Domain) 
 		if !w.Lease {
 			return nil
 		}
-		return h.lease(ctx, w)
+		return h.lease(ctx, w.Name, w.Interfaces)
 	})
 }
 
-// lease answers the guest's DHCP requests until endLeases.
-func (h *host) lease(ctx context.Context, w hostapi.Domain) error {
-	for _, i := range w.Interfaces {
+// lease answers the DHCP requests of a domain's guest until endLeases.
+func (h *host) lease(ctx context.Context, domain string, interfaces []hostapi.DomainInterface) error {
+	for _, i := range interfaces {
 		for _, address := range i.Addresses {
 			if !address.Addr().Is4() {
 				continue
 			}
-			lease := dhcp.Lease{MAC: i.MAC, Address: address, MTU: i.MTU, Hostname: w.Name}
+			lease := dhcp.Lease{MAC: i.MAC, Address: address, MTU: i.MTU, Hostname: domain}
 			// What it serves, it serves for the session, not for this step.
 			server, err := dhcp.Serve(context.WithoutCancel(ctx), i.Tap, []dhcp.Lease{lease})
 			if err != nil {
-				h.endLeases(w.Name)
+				h.endLeases(domain)
 				return fmt.Errorf("answer DHCP on %s: %w", i.Tap, err)
 			}
 			h.mu.Lock()
-			h.leases[w.Name] = append(h.leases[w.Name], server)
+			h.leases[domain] = append(h.leases[domain], server)
 			h.mu.Unlock()
 			break // one lease a MAC
 		}
 	}
 	return nil
+}
+
+// leasing says whether the domain's guest has its DHCP requests answered.
+func (h *host) leasing(domain string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.leases[domain]) > 0
 }
 
 // endLeases ends what lease began for a domain.

@@ -66,7 +66,8 @@ type Domain struct {
 	Machine    string            `json:"machine,omitempty"` // empty: the emulator's default
 	VNC        *VNC              `json:"vnc,omitempty"`     // nil: no graphics
 	Interfaces []DomainInterface `json:"interfaces"`
-	// Seed is a NoCloud seed, an ISO 9660 image, attached as a CD-ROM; empty: none.
+	// Seed is a NoCloud seed, an ISO 9660 image, attached read-only on the disk's
+	// own bus, which the guest has a driver for; empty: none.
 	Seed []byte `json:"seed,omitempty"`
 	// Lease: the helper answers the guest's DHCP requests on its own tap with the
 	// first IPv4 address of each interface until this run ends.
@@ -111,8 +112,11 @@ type Guest struct {
 	Interfaces []DomainInterface `json:"interfaces"`
 	Login      Login             `json:"login"`
 	Console    bool              `json:"console"`
-	Patience   time.Duration     `json:"patience"` // before the console is tried
-	Deadline   time.Duration     `json:"deadline"` // for the whole; the error has the end of the console's text
+	// Lease: as a domain's, while the step waits. A guest that an earlier run left
+	// behind as it booted may be asking still.
+	Lease    bool          `json:"lease,omitempty"`
+	Patience time.Duration `json:"patience"` // before the console is tried
+	Deadline time.Duration `json:"deadline"` // for the whole; the error has the end of the console's text
 }
 
 // Login is who logs in on a serial console. It never goes into a mark, an
