@@ -28,15 +28,18 @@ func (h *Host) PutImage(ctx context.Context, chunk hostapi.ImageChunk) (have int
 		return 0, err
 	}
 	s := h.store
-	if info, err := os.Stat(s.base(chunk.SHA256)); err == nil {
-		if info.Size() != chunk.Size {
-			return 0, invalid("image %s has %d bytes, not %d", chunk.SHA256, info.Size(), chunk.Size)
-		}
-		return info.Size(), nil
+	if whole, err := s.isWhole(chunk); whole || err != nil {
+		return chunk.Size, err
 	}
 	part, err := s.lockPart(ctx, chunk)
-	if part == nil || err != nil {
+	if err != nil {
 		return 0, err
+	}
+	if part == nil {
+		if whole, err := s.isWhole(chunk); whole || err != nil {
+			return chunk.Size, err
+		}
+		return 0, nil
 	}
 	defer part.Close()
 	have, err = s.write(part, chunk)
@@ -64,8 +67,20 @@ func checkChunk(c hostapi.ImageChunk) error {
 	return nil
 }
 
+// isWhole says whether the image is here, whole.
+func (s store) isWhole(c hostapi.ImageChunk) (bool, error) {
+	info, err := os.Stat(s.base(c.SHA256))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil && info.Size() != c.Size {
+		err = invalid("image %s has %d bytes, not %d", c.SHA256, info.Size(), c.Size)
+	}
+	return err == nil, err
+}
+
 // lockPart opens the file of an image on its way for this call alone. nil: there
-// is none, and nothing to write into one.
+// is none, and nothing to write into one, or the image is whole by now.
 func (s store) lockPart(ctx context.Context, c hostapi.ImageChunk) (*os.File, error) {
 	path, flags := s.part(c.SHA256), os.O_RDWR|unix.O_NOFOLLOW
 	if len(c.Data) > 0 {
@@ -89,17 +104,19 @@ func (s store) lockPart(ctx context.Context, c hostapi.ImageChunk) (*os.File, er
 		}
 		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && isAt(file, path) {
-			return file, nil
+			if !exists(s.base(c.SHA256)) {
+				return file, nil
+			}
+			// Another has finished it since, and this file was made after that.
+			defer file.Close()
+			return nil, os.Remove(path)
 		}
 		_ = file.Close()
-		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
 		if err == nil { // it was finished, or thrown away, meanwhile
-			if _, err := os.Stat(s.base(c.SHA256)); err == nil {
-				return nil, nil
-			}
 			continue
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -218,7 +218,7 @@ func (s store) observe(lab string, images []hostapi.Image, facts *hostapi.VirtFa
 			continue // a foreign one has taken the name
 		}
 		facts.Domains = append(facts.Domains, hostapi.DomainFacts{
-			Name: name, Mark: &hostapi.Mark{Lab: lab, Intended: true}, State: "undefined",
+			Name: name, Mark: &hostapi.Mark{Lab: lab, Intended: true}, State: hostapi.DomainUndefined,
 		})
 	}
 	slices.SortFunc(facts.Domains, func(a, b hostapi.DomainFacts) int { return byName(a.Name, b.Name) })
