@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vxorch/remote/helper/internal/console"
+	"vxorch/remote/hostapi"
 	"vxorch/remote/internal/ns/nstest"
 )
 
@@ -38,6 +40,12 @@ func terminal(t testing.TB) (master *os.File, path string) {
 	return os.NewFile(uintptr(again), "pty"), fmt.Sprintf("/dev/pts/%d", number)
 }
 
+// guarded is a command that cannot change what the machine's kernel says on the
+// machine's console, which no namespace keeps apart.
+func guarded(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "setpriv", append([]string{"--bounding-set=-syslog,-sys_admin", "--"}, args...)...)
+}
+
 // shell runs a program on a terminal of its own and gives a console to it.
 func shell(t testing.TB, env []string, args ...string) *console.Console {
 	t.Helper()
@@ -50,7 +58,7 @@ func shell(t testing.TB, env []string, args ...string) *console.Console {
 	master, path := terminal(t)
 	slave, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
 	must(t, err)
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := guarded(context.Background(), args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
@@ -160,12 +168,15 @@ func getty(t *testing.T) *console.Console {
 	t.Helper()
 	login := guestFiles(t)
 	master, path := terminal(t)
+	// A serial line is there between two gettys, too.
+	line, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		for ctx.Err() == nil {
-			cmd := exec.CommandContext(ctx, "busybox", "getty", "-L", "-l", login, "115200", strings.TrimPrefix(path, "/dev/"), "vt100")
+			cmd := guarded(ctx, "busybox", "getty", "-L", "-l", login, "115200", strings.TrimPrefix(path, "/dev/"), "vt100")
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			cmd.Run()
 		}
@@ -175,6 +186,7 @@ func getty(t *testing.T) *console.Console {
 		must(t, c.Close())
 		cancel()
 		<-stopped
+		line.Close()
 	})
 	return c
 }
@@ -197,57 +209,90 @@ func TestARealGettyAndLogin(t *testing.T) {
 	}
 }
 
-func TestAddressesAndPingsByARealShell(t *testing.T) {
-	// The machine's /sys shows the network that it was mounted in.
-	must(t, unix.Mount("sysfs", "/sys", "sysfs", 0, ""))
-	t.Cleanup(func() { must(t, unix.Unmount("/sys", unix.MNT_DETACH)) })
-	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "guest0"}, PeerName: "peer0"}
-	must(t, netlink.LinkAdd(link))
-	t.Cleanup(func() { must(t, netlink.LinkDel(link)) })
-	made, err := netlink.LinkByName("guest0")
-	must(t, err)
-	c := shell(t, []string{"PS1=# "}, "busybox", "sh")
-	ctx := within(t, 30*time.Second)
-	must(t, c.Login(ctx, "", ""))
-	want := console.Interface{
-		MAC: strings.ToUpper(made.Attrs().HardwareAddr.String()), MTU: 1450,
-		Addresses: []netip.Prefix{netip.MustParsePrefix("10.7.0.1/24"), netip.MustParsePrefix("fd00:7::1/64")},
+func TestARealLoginThatRefuses(t *testing.T) {
+	c := getty(t)
+	ctx := within(t, 60*time.Second)
+	err := c.Login(ctx, "cirros", "cubswin:)")
+	if !errors.Is(err, hostapi.ErrAuth) {
+		t.Fatalf("Login: %v\n%s", err, c.Tail())
 	}
-	for range 2 { // the second finds them there
-		if err := c.SetAddresses(ctx, []console.Interface{want}); err != nil {
-			t.Fatalf("SetAddresses: %v", err)
-		}
+	// The right one is let in afterwards, and out.
+	for range 2 {
+		must(t, c.Login(ctx, "cirros", "gocubsgo"))
+		must(t, c.Logout(ctx))
 	}
-	made, err = netlink.LinkByName("guest0")
-	must(t, err)
-	if made.Attrs().MTU != 1450 || made.Attrs().RawFlags&unix.IFF_UP == 0 {
-		t.Errorf("mtu %d, flags %#x", made.Attrs().MTU, made.Attrs().RawFlags)
-	}
-	if err := c.SetAddresses(ctx, []console.Interface{{MAC: "02:99:99:99:99:99"}}); err == nil || !strings.Contains(err.Error(), "no such device") {
-		t.Errorf("an absent MAC: %v", err)
-	}
+}
 
-	peer, err := netlink.LinkByName("peer0")
-	must(t, err)
-	must(t, netlink.LinkSetUp(peer))
-	results, err := c.Ping(ctx, []netip.Addr{
-		netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"), netip.MustParseAddr("10.7.0.1"),
-		netip.MustParseAddr("10.7.0.9"), netip.MustParseAddr("10.99.0.1"),
-	}, 2)
-	if err != nil {
-		t.Fatalf("Ping: %v", err)
-	}
-	for i, r := range results {
-		t.Logf("%+v", r)
-		if ok := r.Received == 1 && r.Sent == 1; ok != (i < 3) {
-			t.Errorf("%s: %+v", r.Target, r)
+// TestAddressesAndPingsByRealShells holds them with busybox' own ip and ping and
+// with iproute2's and iputils'.
+func TestAddressesAndPingsByRealShells(t *testing.T) {
+	shells(t, func(t *testing.T, c *console.Console) {
+		// The machine's /sys shows the network that it was mounted in.
+		must(t, unix.Mount("sysfs", "/sys", "sysfs", 0, ""))
+		t.Cleanup(func() { must(t, unix.Unmount("/sys", unix.MNT_DETACH)) })
+		link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "guest0"}, PeerName: "peer0"}
+		must(t, netlink.LinkAdd(link))
+		t.Cleanup(func() { must(t, netlink.LinkDel(link)) })
+		made, err := netlink.LinkByName("guest0")
+		must(t, err)
+		ctx := within(t, 30*time.Second)
+		must(t, c.Login(ctx, "", ""))
+		want := console.Interface{
+			MAC: strings.ToUpper(made.Attrs().HardwareAddr.String()), MTU: 1450,
+			Addresses: []netip.Prefix{netip.MustParsePrefix("10.7.0.1/24"), netip.MustParsePrefix("fd00:7::1/64")},
 		}
+		for range 2 { // the second finds them there
+			if err := c.SetAddresses(ctx, []console.Interface{want}); err != nil {
+				t.Fatalf("SetAddresses: %v", err)
+			}
+		}
+		made, err = netlink.LinkByName("guest0")
+		must(t, err)
+		if made.Attrs().MTU != 1450 || made.Attrs().RawFlags&unix.IFF_UP == 0 {
+			t.Errorf("mtu %d, flags %#x", made.Attrs().MTU, made.Attrs().RawFlags)
+		}
+		if err := c.SetAddresses(ctx, []console.Interface{{MAC: "02:99:99:99:99:99"}}); err == nil || !strings.Contains(err.Error(), "no such device") {
+			t.Errorf("an absent MAC: %v", err)
+		}
+
+		peer, err := netlink.LinkByName("peer0")
+		must(t, err)
+		must(t, netlink.LinkSetUp(peer))
+		results, err := c.Ping(ctx, []netip.Addr{
+			netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"), netip.MustParseAddr("10.7.0.1"),
+			netip.MustParseAddr("10.7.0.9"), netip.MustParseAddr("10.99.0.1"),
+		}, 2)
+		if err != nil {
+			t.Fatalf("Ping: %v", err)
+		}
+		for i, r := range results {
+			if ok := r.Received == 1 && r.Sent == 1 && r.RTT > 0; ok != (i < 3) {
+				t.Errorf("%s: %+v", r.Target, r)
+			}
+		}
+		if r := results[3]; r.Sent != 2 || r.Error != nil {
+			t.Errorf("nobody there: %+v", r)
+		}
+		if r := results[4]; r.Error == nil || !strings.Contains(r.Error.Message, "unreachable") {
+			t.Errorf("no route: %+v", r)
+		}
+	})
+}
+
+func TestManyPingsAtOnce(t *testing.T) {
+	c := shell(t, []string{"PS1=# "}, "bash", "--norc", "--noprofile")
+	ctx := within(t, 60*time.Second)
+	must(t, c.Login(ctx, "", ""))
+	var targets []netip.Addr
+	for i := range 200 {
+		targets = append(targets, netip.AddrFrom4([4]byte{127, 0, 1, byte(i)}))
 	}
-	if r := results[3]; r.Sent != 2 || r.Error != nil {
-		t.Errorf("nobody there: %+v", r)
-	}
-	if r := results[4]; r.Error == nil || !strings.Contains(r.Error.Message, "unreachable") {
-		t.Errorf("no route: %+v", r)
+	results, err := c.Ping(ctx, targets, 3)
+	must(t, err)
+	for _, r := range results {
+		if r.Received != 1 {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 
