@@ -1,6 +1,7 @@
 package virttest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -155,51 +156,61 @@ type Daemon struct {
 	t    testing.TB
 	cmd  *exec.Cmd
 	done chan struct{}
+	log  bytes.Buffer // after done
 }
 
 // Start has libvirtd run until the test ends, with virtlogd beside it.
 func Start(t testing.TB) *Daemon {
 	t.Helper()
 	Furnish(t)
-	logs := start(t, "virtlogd")
-	d := start(t, "libvirtd")
-	t.Cleanup(func() {
-		d.Stop()
-		logs.Stop()
-	})
+	logs, d := &Daemon{t: t}, &Daemon{t: t}
+	logs.run("virtlogd")
+	t.Cleanup(logs.Stop)
+	d.Restart()
+	t.Cleanup(d.Stop)
+	return d
+}
+
+// Restart has libvirtd run after it was stopped, and waits until it answers.
+func (d *Daemon) Restart() {
+	d.t.Helper()
+	d.run("libvirtd")
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("unix", Socket)
 		if err == nil {
 			_ = conn.Close()
-			return d
+			return
 		}
 		select {
 		case <-d.done:
-			t.Fatal("libvirtd ended")
+			d.t.Fatal("libvirtd ended")
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("libvirtd does not answer: %v", err)
+			d.t.Fatalf("libvirtd does not answer: %v", err)
 		}
 	}
 }
 
-func start(t testing.TB, program string) *Daemon {
-	t.Helper()
-	d := &Daemon{t: t, cmd: exec.Command(program), done: make(chan struct{})}
-	d.cmd.Stderr = os.Stderr
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
+func (d *Daemon) run(program string) {
+	d.t.Helper()
+	cmd, done := exec.Command(program), make(chan struct{})
+	cmd.Stderr, cmd.WaitDelay = &d.log, time.Second
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
 	}
 	go func() {
-		defer close(d.done)
-		_ = d.cmd.Wait()
+		defer close(done)
+		_ = cmd.Wait()
 	}()
-	return d
+	d.cmd, d.done = cmd, done
 }
 
 // Stop ends it; its guests run on. A second time does nothing.
 func (d *Daemon) Stop() {
+	if d.t.Failed() {
+		defer func() { d.t.Logf("%s said:\n%s", d.cmd.Path, d.log.String()) }()
+	}
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.done:
