@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vxorch/remote/sandbox"
+	"vxorch/remote/sandbox/guesttest"
 )
 
 func TestMain(m *testing.M) {
@@ -42,7 +44,7 @@ func TestLabScripts(t *testing.T) {
 			env.Defer(func() { takeDown(t, name) })
 			return setup(env)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snapshot": snapshot, "expand": expand},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snapshot": snapshot, "expand": expand, "guest": guest(t)},
 	})
 }
 
@@ -76,6 +78,17 @@ func takeDown(t *testing.T, name string) {
 	}
 	if err := box.Down(context.Background()); err != nil {
 		t.Error(err)
+	}
+}
+
+// guest gives the command guest FILE, which puts a guest's disk image there.
+func guest(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	image := sync.OnceValue(func() string { return guesttest.Image(t) })
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: guest FILE")
+		}
+		ts.Check(os.Symlink(image(), ts.MkAbs(args[0])))
 	}
 }
 
@@ -156,7 +169,7 @@ func hostState(box *sandbox.Sandbox, host string) (string, error) {
 // transient is what may come or change: the helper's cache, base images that wait
 // for the next lab, and what logins and libvirtd write for themselves.
 var transient = map[string]bool{
-	"/root/.cache": true, "/var/log": true, "/var/cache/libvirt": true, "/var/lib/libvirt/images/vxorch": true, "/var/lib/libvirt/qemu": true,
+	"/root/.cache": true, "/var/log": true, "/var/cache/libvirt": true, "/var/lib/libvirt/images/vxorch": true, "/var/lib/libvirt/qemu": true, "/etc/libvirt/qemu": true,
 }
 
 const kernelState = `

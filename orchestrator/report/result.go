@@ -82,6 +82,7 @@ type Probe struct {
 	RTT      RTT    `json:"rtt_ms"`
 	Result   string `json:"result"`
 	Error    string `json:"error"`
+	Hint     string `json:"hint,omitempty"`
 }
 
 // RTT is in milliseconds; all zero without a reply.

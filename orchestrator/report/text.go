@@ -131,6 +131,9 @@ func (t *textWriter) failures() {
 func (t *textWriter) advice() string {
 	const bridges = "look on the hosts for a firewall that filters bridged frames (net.bridge.bridge-nf-call-iptables = 1 with a FORWARD policy of DROP)"
 	is := func(what func(Probe) bool) bool { return slices.ContainsFunc(t.Probes, what) }
+	if i := slices.IndexFunc(t.Probes, func(p Probe) bool { return p.Result == Fail && p.Hint != "" }); i >= 0 {
+		return t.Probes[i].Hint
+	}
 	switch {
 	case is(func(p Probe) bool { return p.Result == Fail && p.Sent == 0 }):
 		return "what could not even be sent lacks a link or an address: `vxorch deploy` mends that"

@@ -138,7 +138,7 @@ func (p Pair) Judge(r hostapi.ProbeResult) report.Probe {
 		row.RTT = report.RTT{Min: ms, Avg: ms, Max: ms}
 	}
 	if r.Error != nil {
-		row.Error = r.Error.Error()
+		row.Error, row.Hint = r.Error.Message, r.Error.Hint
 	}
 	return row
 }

@@ -155,12 +155,15 @@ type VirtNetworkFacts struct {
 	Autostart bool   `json:"autostart"`
 }
 
+// DomainUndefined is the state of a domain of which only files are left.
+const DomainUndefined = "undefined"
+
 // DomainFacts is a domain as seen, by its live definition where it runs.
 type DomainFacts struct {
 	Name       string            `json:"name"`
 	Mark       *Mark             `json:"mark,omitempty"`
 	Spec       string            `json:"spec,omitempty"` // of the Domain it was made from
-	State      string            `json:"state"`          // running, paused, shutoff, crashed, …
+	State      string            `json:"state"`          // running, paused, shutoff, crashed, … or DomainUndefined
 	Memory     int64             `json:"memory"`         // bytes
 	VCPUs      int               `json:"vcpus"`
 	Interfaces []DomainInterface `json:"interfaces"` // without addresses
@@ -189,6 +192,9 @@ func (w VirtNetwork) Diff(n VirtNetworkFacts) (changes []Change, rebuild bool) {
 // Diff lists what differs on d, a domain of w's name that is ours. What is in
 // its definition needs a new domain; one that merely does not run is started.
 func (w Domain) Diff(d DomainFacts) (changes []Change, rebuild bool) {
+	if d.State == DomainUndefined {
+		return []Change{{"state", d.State, "running"}}, true
+	}
 	var fixed, live differences
 	fixed.text("definition", d.Spec, w.Spec())
 	fixed.text("memory", strconv.FormatInt(d.Memory, 10), strconv.FormatInt(w.Memory, 10))
