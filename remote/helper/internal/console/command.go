@@ -93,8 +93,11 @@ func (c *Console) exchange(ctx context.Context, command string) (output string, 
 	text, now, whole := c.look(from)
 	text = text[:max(0, len(text)-int(now-end))]
 	_, _, output, begun := cutMarker(text, "__IN_", "_"+tag+"\n")
-	if !whole || !begun {
+	switch {
+	case !whole:
 		return "", exit, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("a command on the console said more than %d bytes", keep)}
+	case !begun: // something else was written into the first marker
+		return "", exit, &hostapi.Error{Kind: hostapi.KindInternal, Message: "on the console a command's output was mixed with something else"}
 	}
 	return strings.ToValidUTF8(output, "\ufffd"), exit, nil
 }

@@ -380,7 +380,7 @@ func TestAGuestThatNeverShowsALogin(t *testing.T) {
 			}, []string{"never showed a login prompt", "spam"}, "",
 		},
 		"at its login, and deaf": {
-			func(g *guest) { g.say("cirros login: ") }, []string{`did not let "cirros" in`, "cirros login:"}, "",
+			func(g *guest) { g.hear(); g.say("cirros login: ") }, []string{`did not let "cirros" in`, "cirros login:"}, "",
 		},
 		"gone": {
 			func(g *guest) { g.say("Power down.\n"); g.conn.Close() }, []string{"the console closed", "Power down."}, "",
