@@ -44,18 +44,21 @@ func (h *host) guest(ctx context.Context, lab string, w hostapi.Guest) (changed 
 	// A domain that ended says more than what was missed then.
 	stopCtx, stop := context.WithTimeout(ctx, hangUpLimit)
 	defer stop()
-	if notRunning := h.virt.Running(stopCtx, lab, w.Domain); notRunning != nil && stopCtx.Err() == nil {
-		err = notRunning
-	}
-	e := hostapi.AsError(err)
-	if e == nil || errors.Is(err, context.DeadlineExceeded) {
+	notRunning := h.virt.Running(stopCtx, lab, w.Domain)
+	var e *hostapi.Error
+	switch {
+	case notRunning != nil && stopCtx.Err() == nil:
+		e = hostapi.AsError(notRunning)
+	case err != nil && within.Err() == nil:
+		return changed, err
+	default:
 		e = &hostapi.Error{
 			Kind:    hostapi.KindInternal,
 			Message: fmt.Sprintf("the guest does not answer for %s after %v", texts(missing), time.Since(began).Round(time.Second)),
 			Hint:    "look at its console: virsh console " + w.Domain,
 		}
 	}
-	if tail := shown(h.virt.ConsoleLog(lab, w.Domain, consoleTail)); tail != "" && e.Kind != hostapi.KindForeign {
+	if tail := shown(h.virt.ConsoleLog(lab, w.Domain, consoleTail)); tail != "" {
 		e.Message += "; its console ends with:\n" + tail
 	}
 	return changed, e
@@ -136,12 +139,12 @@ func (h *host) onConsole(ctx context.Context, lab string, w hostapi.Guest, do fu
 	c := console.New(stream, console.Options{})
 	defer c.Close()
 	if err := c.Login(ctx, w.Login.User, w.Login.Password); err != nil {
-		return err
+		return cmp.Or(stream.Cause(), err)
 	}
 	err = do(c)
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangUpLimit)
 	defer cancel()
-	return errors.Join(err, c.Logout(leave))
+	return errors.Join(err, c.Leave(leave))
 }
 
 // takeConsole waits for the turn on a domain's console.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,5 +159,83 @@ func TestGuestIsToldItsAddressOnTheConsole(t *testing.T) {
 	l.pings(g)
 	if r := l.apply(hostapi.Create, hostapi.Step{Guest: &g}); r.Steps[0].Changed || r.Steps[0].Duration > 2*time.Second {
 		t.Errorf("a second time: %+v, want no change and at once", r)
+	}
+}
+
+func TestGuestThatDoesNotAnswerIsExplained(t *testing.T) {
+	l := begin(t)
+	d, g := l.vm()
+	l.apply(hostapi.Create, hostapi.Step{Domain: &d}) // which waits for a lease now
+	fails := func(g hostapi.Guest) error {
+		t.Helper()
+		began := time.Now()
+		_, err := l.try(hostapi.Create, hostapi.Step{Guest: &g})
+		if err == nil {
+			t.Error("the guest step is done")
+		}
+		if took := time.Since(began); took > g.Deadline+5*time.Second {
+			t.Errorf("it took %v, want at most %v", took, g.Deadline)
+		}
+		return err
+	}
+	silent := g
+	silent.Deadline = 10 * time.Second
+	if err := fails(silent); err != nil && !(strings.Contains(err.Error(), "does not answer for 192.168.100.21 after 10s") && strings.Contains(err.Error(), "udhcpc")) {
+		t.Errorf("error %q, want the address, the time and what the guest says", err)
+	}
+
+	held, err := l.host.(*host).virt.Console(t.Context(), "lu", "vm1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := g
+	busy.Console, busy.Patience, busy.Deadline = true, 0, 20*time.Second
+	if err := fails(busy); !errors.Is(err, hostapi.ErrBusy) {
+		t.Errorf("with another on the console: %v, want ErrBusy", err)
+	}
+	if err := held.Close(); err != nil {
+		t.Error(err)
+	}
+
+	// As it boots it asks again, whatever the run was that made it.
+	l.apply(hostapi.Remove, hostapi.Step{Domain: &d})
+	l.apply(hostapi.Create, hostapi.Step{Domain: &d})
+	asking := g
+	asking.Lease = true
+	l.apply(hostapi.Create, hostapi.Step{Guest: &asking})
+
+	wrong := g
+	wrong.Console, wrong.Patience = true, 0
+	wrong.Interfaces = slices.Clone(g.Interfaces)
+	wrong.Interfaces[0].Addresses = []netip.Prefix{netip.MustParsePrefix("192.168.100.22/24")}
+	wrong.Login.Password = "guess"
+	if err := fails(wrong); !errors.Is(err, hostapi.ErrAuth) || strings.Contains(err.Error(), "guess") {
+		t.Errorf("with a wrong password: %v, want ErrAuth that keeps it secret", err)
+	}
+
+	go virttest.Virsh(t, "destroy", "vm1")
+	gone := wrong
+	gone.Console = false
+	if err := fails(gone); err != nil && !strings.Contains(err.Error(), "domain vm1 is shutoff") {
+		t.Errorf("of a domain that ends: %v", err)
+	}
+	if err := fails(gone); err != nil && !strings.Contains(err.Error(), "domain vm1 is shutoff") {
+		t.Errorf("of a domain that is off: %v", err)
+	}
+}
+
+func TestWaitingForAGuestCanBeGivenUp(t *testing.T) {
+	l := begin(t)
+	d, g := l.vm()
+	l.apply(hostapi.Create, hostapi.Step{Domain: &d})
+	for _, console := range []bool{false, true} {
+		g.Console, g.Patience = console, 0
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		began := time.Now()
+		_, err := l.host.Apply(ctx, hostapi.Batch{Lab: "lu", User: "tester", Controller: "here", Steps: []hostapi.Step{{Op: hostapi.Create, Guest: &g}}})
+		cancel()
+		if took := time.Since(began); !errors.Is(err, hostapi.ErrCanceled) || took > 6*time.Second {
+			t.Errorf("console %t: %v after %v, want ErrCanceled at once", console, err, took)
+		}
 	}
 }

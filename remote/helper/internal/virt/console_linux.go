@@ -16,8 +16,8 @@ const hangUpLimit = 2 * time.Second
 
 // Console opens the serial console of lab's domain of that name, or of any lab's
 // if lab is empty; it ends with ctx. Nobody is driven away from it: if another
-// client holds it, reading gives an error of ErrBusy. Close it.
-func (h *Host) Console(ctx context.Context, lab, name string) (io.ReadWriteCloser, error) {
+// client holds it, it ends at once, with ErrBusy. Close it.
+func (h *Host) Console(ctx context.Context, lab, name string) (*Terminal, error) {
 	c, err := h.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func (h *Host) Console(ctx context.Context, lab, name string) (io.ReadWriteClose
 		c.close()
 		return nil, err
 	}
-	t := &terminal{conn: c, ended: make(chan struct{})}
+	t := &Terminal{conn: c, ended: make(chan struct{})}
 	var keys *io.PipeReader
 	var screen *io.PipeWriter
 	keys, t.keys = io.Pipe()
@@ -44,27 +44,42 @@ func (h *Host) Console(ctx context.Context, lab, name string) (io.ReadWriteClose
 		case err != nil:
 			err = fmt.Errorf("console of domain %s: %w", name, c.classify(err))
 		}
+		t.cause = err
 		_ = screen.CloseWithError(err)
 		_ = keys.CloseWithError(err)
 	}()
 	return t, nil
 }
 
-// terminal is the near end of a console, with a connection of its own: libvirt's
+// Terminal is the near end of a console, with a connection of its own: libvirt's
 // library handles nothing else on it while nobody reads.
-type terminal struct {
+type Terminal struct {
 	conn   *conn
 	keys   *io.PipeWriter
 	screen *io.PipeReader
 	ended  chan struct{}
+	cause  error // after ended
 }
 
-func (t *terminal) Read(p []byte) (int, error)  { return t.screen.Read(p) }
-func (t *terminal) Write(p []byte) (int, error) { return t.keys.Write(p) }
+// Cause is why the console ended by itself, nil if it did not.
+func (t *Terminal) Cause() error {
+	select {
+	case <-t.ended:
+		return t.cause
+	default:
+		return nil
+	}
+}
+
+// Read gives what the guest says.
+func (t *Terminal) Read(p []byte) (int, error) { return t.screen.Read(p) }
+
+// Write types.
+func (t *Terminal) Write(p []byte) (int, error) { return t.keys.Write(p) }
 
 // Close hangs up and waits for the daemon to let go of the console, so that the
 // next to come finds it free.
-func (t *terminal) Close() error {
+func (t *Terminal) Close() error {
 	_ = t.keys.Close()
 	hangUp := time.AfterFunc(hangUpLimit, func() {
 		_ = t.screen.Close()

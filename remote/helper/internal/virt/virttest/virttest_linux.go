@@ -209,7 +209,10 @@ func (d *Daemon) run(program string) {
 // Stop ends it; its guests run on. A second time does nothing.
 func (d *Daemon) Stop() {
 	if d.t.Failed() {
-		defer func() { d.t.Logf("%s said:\n%s", d.cmd.Path, d.log.String()) }()
+		defer func() {
+			text := d.log.Bytes()
+			d.t.Logf("%s said at its end:\n%s", d.cmd.Path, text[max(0, len(text)-2000):])
+		}()
 	}
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
