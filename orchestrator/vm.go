@@ -91,7 +91,7 @@ func (s *session) upload(ctx context.Context, list []plan.Upload) uploads {
 // send sends one image and names it if any of it had to travel.
 func (s *session) send(ctx context.Context, u plan.Upload) (changed []string, err error) {
 	sent, err := images.Upload(ctx, s.host(u.Host), s.lab.Name, s.sources[u.Image], func(have, total int64) {
-		s.run.Note(u.Host, stageImage, fmt.Sprintf("%s %d of %d MiB", u.Image, have>>20, total>>20))
+		s.run.Progress(u.Host, stageImage, fmt.Sprintf("%s %d of %d MiB", u.Image, have>>20, total>>20))
 	})
 	if sent > 0 {
 		changed = []string{"image " + u.Image}

@@ -56,6 +56,8 @@ type Stage struct {
 	Seconds float64 `json:"seconds"`
 	Changed int     `json:"changed"`
 	Error   string  `json:"error"`
+	// Notes are what a person should know although nothing failed.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Stages of probes.

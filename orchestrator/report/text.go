@@ -194,6 +194,13 @@ func (t *textWriter) hosts() {
 		{Number: 5, Align: text.AlignRight, AlignHeader: text.AlignRight},
 	})
 	t.table(tab)
+	for _, h := range t.Hosts {
+		for _, s := range h.Stages {
+			for _, note := range s.Notes {
+				t.line("  %s: %s: %s", h.Name, s.Name, note)
+			}
+		}
+	}
 }
 
 // proofs writes the pings of every network: between VTEPs, then between

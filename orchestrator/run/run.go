@@ -42,10 +42,13 @@ type Run struct {
 
 	mu      sync.Mutex
 	changed map[string]map[string]bool // objects by host: each counts once, however many steps it takes
+	notes   map[hostStage][]string     // of stages under way
 	hosts   map[string]*report.Host
 	errs    map[string]*HostError
 	rows    []report.Probe
 }
+
+type hostStage struct{ host, stage string }
 
 // ErrTimeout is the cause of a context whose time for the whole run was up.
 var ErrTimeout = &hostapi.Error{
@@ -68,7 +71,7 @@ func (e *HostError) Unwrap() error { return e.Err }
 func New(addresses map[string]string, parallel int, now func() time.Time, events func(Event)) *Run {
 	r := &Run{
 		started: now(), now: now, events: events, limit: semaphore.NewWeighted(int64(parallel)),
-		changed: map[string]map[string]bool{}, hosts: map[string]*report.Host{}, errs: map[string]*HostError{},
+		changed: map[string]map[string]bool{}, notes: map[hostStage][]string{}, hosts: map[string]*report.Host{}, errs: map[string]*HostError{},
 	}
 	for name, address := range addresses {
 		r.changed[name] = map[string]bool{}
@@ -105,6 +108,8 @@ func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Cont
 	for _, o := range objects {
 		r.changed[host][o] = true
 	}
+	row.Notes = r.notes[hostStage{host, stage}]
+	delete(r.notes, hostStage{host, stage})
 	h := r.hosts[host]
 	h.Changed = len(r.changed[host])
 	h.Stages = append(h.Stages, row)
@@ -124,9 +129,19 @@ func (r *Run) Skip(host, stage, why string) {
 	h.Stages = append(h.Stages, report.Stage{Name: stage, Result: report.Skipped, Started: r.now().Sub(r.started).Seconds(), Error: why})
 }
 
-// Note tells how far a host's stage is.
+// Note records what a person should know of a host's stage that is under way,
+// and shows it.
 func (r *Run) Note(host, stage, note string) {
+	r.mu.Lock()
+	key := hostStage{host, stage}
+	r.notes[key] = append(r.notes[key], note)
+	r.mu.Unlock()
 	r.emit(Event{Host: host, Stage: stage, Note: note})
+}
+
+// Progress shows how far a host's stage is.
+func (r *Run) Progress(host, stage, far string) {
+	r.emit(Event{Host: host, Stage: stage, Note: far})
 }
 
 // Apply runs the phases on hosts. batch says for whom the steps are; its steps
@@ -165,6 +180,9 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 	return r.Stage(ctx, name, phase.Name, func(ctx context.Context) (changed []string, err error) {
 		result, err := host.Apply(ctx, batch)
 		for i, s := range result.Steps {
+			if s.Note != "" {
+				r.Note(name, phase.Name, s.Note)
+			}
 			if step := batch.Steps[i]; s.Changed && plan.Lasting(step) {
 				kind, object := step.Object()
 				changed = append(changed, kind+" "+object)

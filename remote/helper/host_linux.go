@@ -123,11 +123,12 @@ func (h *host) Apply(ctx context.Context, b hostapi.Batch) (result hostapi.Batch
 	if err != nil {
 		return hostapi.BatchResult{}, hostapi.AsError(err)
 	}
-	do := func(step hostapi.Step) (bool, error) {
+	do := func(step hostapi.Step) (changed bool, note string, err error) {
 		if isVirtual(step) {
 			return h.virtual(ctx, mark, step)
 		}
-		return batch.Do(step)
+		changed, err = batch.Do(step)
+		return changed, "", err
 	}
 	result, err = run(ctx, do, b.Steps)
 	if err := errors.Join(err, batch.End()); err != nil {
@@ -151,14 +152,14 @@ func (h *host) locked(lab string) (*own.Lock, error) {
 
 // run does the steps in order until one fails or, between two of them, ctx
 // ends.
-func run(ctx context.Context, do func(hostapi.Step) (bool, error), steps []hostapi.Step) (result hostapi.BatchResult, err error) {
+func run(ctx context.Context, do func(hostapi.Step) (changed bool, note string, err error), steps []hostapi.Step) (result hostapi.BatchResult, err error) {
 	for _, step := range steps {
 		if ctx.Err() != nil {
 			return result, canceled(ctx)
 		}
 		began := time.Now()
-		changed, err := do(step)
-		result.Steps = append(result.Steps, hostapi.StepResult{Changed: changed, Duration: time.Since(began), Error: hostapi.AsError(err)})
+		changed, note, err := do(step)
+		result.Steps = append(result.Steps, hostapi.StepResult{Changed: changed, Note: note, Duration: time.Since(began), Error: hostapi.AsError(err)})
 		if err != nil {
 			return result, err
 		}

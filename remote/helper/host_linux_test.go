@@ -30,12 +30,12 @@ func TestCancelStopsBetweenSteps(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	begun := 0
-	result, err := run(ctx, func(hostapi.Step) (bool, error) {
+	result, err := run(ctx, func(hostapi.Step) (bool, string, error) {
 		begun++
 		if begun == 2 {
 			cancel()
 		}
-		return true, nil
+		return true, "", nil
 	}, make([]hostapi.Step, 5))
 	if begun != 2 || len(result.Steps) != 2 || !result.Steps[1].Changed || result.Steps[1].Error != nil {
 		t.Errorf("%d steps begun, result %+v; want the second one whole and no third", begun, result)

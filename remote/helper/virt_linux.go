@@ -30,7 +30,7 @@ func isVirtual(s hostapi.Step) bool {
 }
 
 // virtual does a step of virtual machines for mark's lab.
-func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step) (changed bool, err error) {
+func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step) (changed bool, note string, err error) {
 	kind, name := step.Object()
 	remove := step.Op == hostapi.Remove
 	switch {
@@ -51,9 +51,14 @@ func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step
 		changed, err = h.guest(ctx, mark.Lab, *step.Guest)
 	}
 	if err != nil {
-		return changed, fmt.Errorf("%s %s %s: %w", step.Op, kind, name, err)
+		return changed, "", fmt.Errorf("%s %s %s: %w", step.Op, kind, name, err)
 	}
-	return changed, nil
+	if step.Guest != nil {
+		if emulated, err := h.virt.Emulated(ctx, mark.Lab, name); err == nil && emulated {
+			note = "domain " + name + " is emulated and slow: no vCPU runs on this host's KVM"
+		}
+	}
+	return changed, note, nil
 }
 
 // domain has the domain stand and run, its guest's DHCP requests answered from

@@ -81,6 +81,7 @@ type BatchResult struct {
 // StepResult is what came of one step. Of the last one Error may be set.
 type StepResult struct {
 	Changed  bool          `json:"changed"`
+	Note     string        `json:"note,omitempty"` // what a person should know of it
 	Duration time.Duration `json:"duration"`
 	Error    *Error        `json:"error,omitempty"`
 }

@@ -138,7 +138,6 @@ type VirtQuery struct {
 type VirtFacts struct {
 	Unusable *Error             `json:"unusable,omitempty"` // why no VM can run here; the rest is then empty
 	Version  string             `json:"version"`            // libvirt's
-	KVM      bool               `json:"kvm"`                // a vCPU really ran; else TCG
 	Networks []VirtNetworkFacts `json:"networks"`
 	Domains  []DomainFacts      `json:"domains"`
 	Images   []ImageFacts       `json:"images"` // as asked, in that order
@@ -166,7 +165,8 @@ type DomainFacts struct {
 	State      string            `json:"state"`          // running, paused, shutoff, crashed, … or DomainUndefined
 	Memory     int64             `json:"memory"`         // bytes
 	VCPUs      int               `json:"vcpus"`
-	Interfaces []DomainInterface `json:"interfaces"` // without addresses
+	Emulated   bool              `json:"emulated,omitempty"` // by TCG, since no vCPU ran on KVM
+	Interfaces []DomainInterface `json:"interfaces"`         // without addresses
 	// Whole: the overlay and, where there is one, the seed are there and the
 	// overlay stands on the image that the domain was made from.
 	Whole bool `json:"whole"`

@@ -58,7 +58,6 @@ type Console struct {
 
 // session is a shell that answers.
 type session struct {
-	ours     bool   // logged in by us
 	root     bool   // it is root's
 	sudo     bool   // else: sudo makes it so without a password
 	loglevel string // of kernel messages on the console, before; empty: not changed
@@ -67,7 +66,8 @@ type session struct {
 // New takes a stream over. Close ends it.
 func New(stream io.ReadWriteCloser, options Options) *Console {
 	if options.Patience == 0 {
-		options.Patience = time.Second
+		// libvirtd may hold the first key of a console back until the second comes.
+		options.Patience = 200 * time.Millisecond
 	}
 	if options.Settle == 0 {
 		options.Settle = 100 * time.Millisecond
@@ -89,7 +89,7 @@ func New(stream io.ReadWriteCloser, options Options) *Console {
 }
 
 // Close closes the stream. It does not wait for a read or write that the stream
-// does not end. Whoever is logged in stays so: see Logout.
+// does not end. Whoever is logged in stays so: see Leave.
 func (c *Console) Close() error {
 	c.end(io.ErrClosedPipe)
 	return c.stream.Close()

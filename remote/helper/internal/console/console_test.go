@@ -554,14 +554,13 @@ func TestTail(t *testing.T) {
 	})
 }
 
-func TestLogoutGivesTheConsoleBack(t *testing.T) {
+func TestLeaveGivesTheConsoleBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		after := make(chan string, 10)
 		c := play(t, func(g *guest) {
 			g.hear()
 			if g.login("") {
 				g.shell("$ ", "", plain)
-				g.say("\ncirros login: ")
 				for _, command := range g.ran {
 					after <- command
 				}
@@ -573,9 +572,12 @@ func TestLogoutGivesTheConsoleBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if err := c.Logout(ctx); err != nil {
-				t.Errorf("Logout: %v", err)
+			if err := c.Leave(ctx); err != nil {
+				t.Errorf("Leave: %v", err)
 			}
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
 		}
 		var ran []string
 		for command := range after {
@@ -586,6 +588,7 @@ func TestLogoutGivesTheConsoleBack(t *testing.T) {
 			"sh -c 'id -u; cat /proc/sys/kernel/printk' </dev/null",
 			"sudo -n sh -c 'dmesg -n 1 && echo quiet; true' </dev/null",
 			"sudo -n sh -c 'dmesg -n 4' </dev/null",
+			"stty echo cols 80",
 		}
 		if diff := cmp.Diff(want, ran); diff != "" {
 			t.Errorf("commands (-want +got):\n%s", diff)
@@ -700,8 +703,8 @@ func TestWithoutASessionNothingIsTyped(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if err := c.Logout(ctx); err != nil {
-			t.Errorf("Logout: %v", err)
+		if err := c.Leave(ctx); err != nil {
+			t.Errorf("Leave: %v", err)
 		}
 	})
 }

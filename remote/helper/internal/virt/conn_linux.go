@@ -55,7 +55,7 @@ func (h *Host) dial(ctx context.Context) (*conn, error) {
 		return c, nil
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, canceled(ctx)
 	}
 	e := &hostapi.Error{Kind: hostapi.KindUnsupported, Message: fmt.Sprintf("no libvirt answers: %v", errors.Join(errs...)), Hint: hintPrepare}
 	for _, err := range errs {
@@ -84,7 +84,7 @@ func (c *conn) classify(err error) error {
 			Hint: "look whether its daemon hangs: `virsh list --all` on the host",
 		}
 	case c.ctx.Err() != nil:
-		return context.Cause(c.ctx)
+		return canceled(c.ctx)
 	case errors.As(err, &e):
 		return &hostapi.Error{Kind: kindOf(libvirt.ErrorNumber(e.Code)), Message: "libvirt: " + e.Message}
 	case errors.Is(err, libvirt.ErrInterrupted), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
@@ -94,6 +94,10 @@ func (c *conn) classify(err error) error {
 		}
 	}
 	return err
+}
+
+func canceled(ctx context.Context) error {
+	return &hostapi.Error{Kind: hostapi.KindCanceled, Message: context.Cause(ctx).Error()}
 }
 
 func kindOf(code libvirt.ErrorNumber) hostapi.Kind {
@@ -135,11 +139,17 @@ func (h *Host) virtType(c *conn) (kind string, caps capabilities, err error) {
 			return typeKVM, caps, nil
 		}
 	}
-	caps, err = c.capabilities(typeTCG)
+	caps, err = c.emulator(typeTCG)
+	return typeTCG, caps, err
+}
+
+// emulator is capabilities, whose lack is ErrUnsupported.
+func (c *conn) emulator(kind string) (caps capabilities, err error) {
+	caps, err = c.capabilities(kind)
 	if err != nil && c.ctx.Err() == nil {
 		err = &hostapi.Error{Kind: hostapi.KindUnsupported, Message: fmt.Sprintf("no QEMU for this machine: %v", err), Hint: hintPrepare}
 	}
-	return typeTCG, caps, err
+	return caps, err
 }
 
 // capabilities is what libvirt says of its emulator for this machine.

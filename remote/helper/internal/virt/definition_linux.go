@@ -18,6 +18,7 @@ type definition struct {
 	caps  capabilities
 	store store
 	mark  mark
+	base  disk // the file mark.Image
 }
 
 func (d definition) text() (string, error) {
@@ -90,7 +91,11 @@ func (d definition) disks() []diskXML {
 		x.Target.Dev, x.Target.Bus = prefix+name, d.DiskBus
 		return x
 	}
-	disks := []diskXML{disk("disk", formatQcow2, d.store.disk(d.mark.Lab, d.Name), "a")}
+	overlay := disk("disk", formatQcow2, d.store.disk(d.mark.Lab, d.Name), "a")
+	// libvirt would give the image to QEMU's user, and not always back to its own.
+	overlay.Backing = &backingXML{Type: "file", Source: fileXML{d.mark.Image, &labelXML{"dac", "no"}}}
+	overlay.Backing.Format.Type = d.base.format
+	disks := []diskXML{overlay}
 	if len(d.Seed) > 0 {
 		device := "cdrom"
 		if d.DiskBus == "virtio" { // which has none
@@ -111,6 +116,7 @@ func readDefinition(text string, s store) (hostapi.DomainFacts, error) {
 	}
 	d := hostapi.DomainFacts{
 		Name: def.Name, Mark: def.Metadata.Mark.public(), Memory: def.Memory.Value * 1024, VCPUs: def.VCPUs,
+		Emulated: def.Type == typeTCG,
 	}
 	for _, i := range def.Devices.Interfaces {
 		leg := hostapi.DomainInterface{Network: i.Source.Network, Tap: i.Target.Dev, Model: i.Model.Type, MAC: i.MAC.Address}

@@ -64,7 +64,7 @@ func (h *Host) EnsureDomain(ctx context.Context, m hostapi.Mark, w hostapi.Domai
 	if err != nil {
 		return false, err
 	}
-	text, err := definition{Domain: w, kind: kind, caps: caps, store: h.store, mark: mark{
+	text, err := definition{Domain: w, kind: kind, caps: caps, store: h.store, base: base, mark: mark{
 		Lab: m.Lab, For: w.For, User: m.User, Controller: m.Controller, Spec: w.Spec(), Image: path,
 	}}.text()
 	if err != nil {
@@ -185,7 +185,12 @@ func (h *Host) run(ctx context.Context, c *conn, d *domain, paused func(context.
 
 func (c *conn) start(ctx context.Context, handle libvirt.Domain, paused func(context.Context) error) error {
 	if _, err := c.DomainCreateWithFlags(handle, uint32(libvirt.DomainStartPaused)); err != nil {
-		return fmt.Errorf("start domain %s: %w", handle.Name, c.classify(err))
+		e := hostapi.AsError(fmt.Errorf("start domain %s: %w", handle.Name, c.classify(err)))
+		if strings.Contains(e.Message, "Permission denied") {
+			e.Kind = hostapi.KindPermission
+			e.Hint = "QEMU runs as a user of its own: it has to be allowed to read the image and to pass the directories above it"
+		}
+		return e
 	}
 	return c.resume(ctx, handle, paused)
 }
@@ -271,13 +276,27 @@ func (c *conn) domain(name string, s store) (*domain, error) {
 
 // Running is nil if lab's domain of that name runs. An empty lab is any.
 func (h *Host) Running(ctx context.Context, lab, name string) error {
+	_, err := h.runningFacts(ctx, lab, name)
+	return err
+}
+
+// Emulated says whether lab's running domain is emulated, without KVM.
+func (h *Host) Emulated(ctx context.Context, lab, name string) (bool, error) {
+	facts, err := h.runningFacts(ctx, lab, name)
+	return facts.Emulated, err
+}
+
+func (h *Host) runningFacts(ctx context.Context, lab, name string) (hostapi.DomainFacts, error) {
 	c, err := h.dial(ctx)
 	if err != nil {
-		return err
+		return hostapi.DomainFacts{}, err
 	}
 	defer c.close()
-	_, err = c.running(lab, name, h.store)
-	return err
+	d, err := c.running(lab, name, h.store)
+	if err != nil {
+		return hostapi.DomainFacts{}, err
+	}
+	return d.DomainFacts, nil
 }
 
 func (c *conn) running(lab, name string, s store) (*domain, error) {

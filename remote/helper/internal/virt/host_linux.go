@@ -43,13 +43,18 @@ func New() *Host {
 func (h *Host) Observe(ctx context.Context, lab string, q hostapi.VirtQuery) (*hostapi.VirtFacts, error) {
 	ctx, cancel := context.WithTimeout(ctx, observeLimit)
 	defer cancel()
-	go h.vcpu() // takes a while where the answer is no
+	if len(q.Domains) > 0 {
+		go h.vcpu() // takes a while where the answer is no, and a domain may be made soon
+	}
 	facts := &hostapi.VirtFacts{}
 	if err := h.observeLibvirt(ctx, lab, q, facts); err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("read libvirt: %w", err)
 		}
-		*facts = hostapi.VirtFacts{Unusable: hostapi.AsError(err)}
+		facts.Unusable = hostapi.AsError(err)
+		if facts.Unusable.Hint == "" {
+			facts.Unusable.Hint = hintPrepare
+		}
 	}
 	if err := h.store.observe(lab, q.Images, facts); err != nil {
 		return nil, err
@@ -66,15 +71,13 @@ func (h *Host) observeLibvirt(ctx context.Context, lab string, q hostapi.VirtQue
 	if facts.Version, err = c.version(); err != nil {
 		return err
 	}
-	kind, _, err := h.virtType(c)
-	if err != nil {
-		return err
-	}
-	facts.KVM = kind == typeKVM
 	if facts.Networks, err = c.networks(lab, q.Networks); err != nil {
 		return err
 	}
-	facts.Domains, err = c.domains(lab, q.Domains, h.store)
+	if facts.Domains, err = c.domains(lab, q.Domains, h.store); err != nil {
+		return err
+	}
+	_, err = c.emulator(typeTCG) // without which what is there can be removed still
 	return err
 }
 
