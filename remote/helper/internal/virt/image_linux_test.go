@@ -10,10 +10,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"vxorch/remote/hostapi"
@@ -203,6 +205,39 @@ func TestLabsDirectoryOfAnotherIsLeftAlone(t *testing.T) {
 	}
 	if _, err := os.Stat(dir + "/vm1.qcow2"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestOnlyADomainsOwnFilesGoWithIt(t *testing.T) {
+	h := newHost(t)
+	if err := h.store.mkdirLab(hostapi.Mark{Lab: "lu"}); err != nil {
+		t.Fatal(err)
+	}
+	gone := []string{"vm.qcow2", "vm-seed.iso", "vm.console.log", "vm.console.log.0", "vm.console.log.12"}
+	left := []string{"mark", "vm-2.qcow2", "vm.2.qcow2", "vm.console.log.x.qcow2", "vm-seed.qcow2"}
+	for _, name := range append(gone, left...) {
+		file, err := os.OpenFile(filepath.Join(h.store.lab("lu"), name), os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if changed, err := h.store.removeFiles("lu", "vm"); err != nil || !changed {
+		t.Errorf("removeFiles = %t, %v", changed, err)
+	}
+	entries, err := os.ReadDir(h.store.lab("lu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	slices.Sort(left)
+	if diff := cmp.Diff(left, got); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
 	}
 }
 

@@ -175,7 +175,8 @@ func (s store) removeFiles(lab, name string) (changed bool, err error) {
 	}
 	files := []string{s.seed(lab, name)}
 	for _, e := range entries {
-		if path := filepath.Join(s.lab(lab), e.Name()); path == s.log(lab, name) || strings.HasPrefix(path, s.log(lab, name)+".") {
+		path := filepath.Join(s.lab(lab), e.Name())
+		if number, ok := strings.CutPrefix(path, s.log(lab, name)+"."); path == s.log(lab, name) || ok && strings.Trim(number, "0123456789") == "" {
 			files = append(files, path)
 		}
 	}
