@@ -24,7 +24,7 @@ import (
 // Options are what may differ from guest to guest; the zero value is for any.
 type Options struct {
 	// Patience is how long a guest may be silent before return is pressed again
-	// to see whether it is there; 0: a second. It grows while nothing comes.
+	// to see whether it is there; 0: 200 ms. It grows while nothing comes.
 	Patience time.Duration
 	// Settle is how long nothing may follow a prompt for it to be one; 0: 100 ms.
 	Settle time.Duration
