@@ -120,7 +120,7 @@ func (s store) lockPart(ctx context.Context, c hostapi.ImageChunk) (*os.File, er
 		}
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, canceled(ctx)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -214,7 +214,7 @@ type reader struct {
 
 func (r reader) Read(p []byte) (int, error) {
 	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
+		return 0, canceled(r.ctx)
 	}
 	return r.Reader.Read(p)
 }
@@ -303,7 +303,7 @@ func (h *Host) Clean(ctx context.Context) (removed []string, err error) {
 			continue
 		}
 		if ctx.Err() != nil {
-			return removed, context.Cause(ctx)
+			return removed, canceled(ctx)
 		}
 		gone, err := removeIdle(path)
 		if err != nil {

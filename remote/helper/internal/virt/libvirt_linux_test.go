@@ -7,13 +7,16 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"vxorch/remote/helper/internal/virt/virttest"
 	"vxorch/remote/hostapi"
@@ -308,8 +311,9 @@ func TestDomainThatCannotStartLeavesNothing(t *testing.T) {
 		"its tap's name is taken by another": {busy, t.Context(), nil},
 		"its machine is unknown":             {unknown, t.Context(), nil},
 	} {
-		if changed, err := s.EnsureDomain(c.ctx, whose, c.domain, c.paused); err == nil {
-			t.Errorf("%s: EnsureDomain = %t, want an error", name, changed)
+		changed, err := s.EnsureDomain(c.ctx, whose, c.domain, c.paused)
+		if err == nil || (c.ctx == ctx) != errors.Is(err, hostapi.ErrCanceled) {
+			t.Errorf("%s: EnsureDomain = %t, %v; want an error", name, changed, err)
 		}
 		if diff := cmp.Diff(before, virttest.Snapshot(t)); diff != "" {
 			t.Errorf("%s: left behind (-before +after):\n%s", name, diff)
@@ -373,6 +377,36 @@ func TestEveryKindOfDomainStarts(t *testing.T) {
 		})
 	}
 	s.removeAll()
+}
+
+func TestImageGivenByItsPathStaysAsItIs(t *testing.T) {
+	s := newSite(t)
+	if _, err := s.EnsureNetwork(t.Context(), whose, wantedNetwork()); err != nil {
+		t.Fatal(err)
+	}
+	path := image(t, "raw", 1<<20)
+	if err := os.Chown(path, 1000, 1001); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := s.wantedDomain()
+	w.Image = hostapi.Image{Path: path}
+	s.ensureDomain(w, true)
+	s.ensureDomain(w, false)
+	for _, when := range []string{"while the VM runs", "when it is gone"} {
+		after, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := after.Sys().(*syscall.Stat_t)
+		if owner.Uid != 1000 || owner.Gid != 1001 || after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {
+			t.Errorf("%s: the image is %v, of %d:%d, modified %v", when, after.Mode(), owner.Uid, owner.Gid, after.ModTime())
+		}
+		s.removeAll()
+	}
 }
 
 func TestOtherLabsThingsAreForeign(t *testing.T) {
@@ -519,4 +553,34 @@ func TestDomainThatMakesNoSenseIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
 	}
+}
+
+func TestNoQEMUIsSaidWithTheWayOut(t *testing.T) {
+	program, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if program, err = filepath.EvalSymlinks(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("/dev/null", program, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(program, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s := newSite(t)
+	if _, err := s.EnsureNetwork(t.Context(), whose, wantedNetwork()); err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Observe(t.Context(), "lu", hostapi.VirtQuery{})
+	if err != nil || !errors.Is(f.Unusable, hostapi.ErrUnsupported) || !strings.Contains(f.Unusable.Hint, "vxorch prepare") || len(f.Networks) != 1 {
+		t.Errorf("Observe: %+v, %v; want it unusable, and the network", f, err)
+	}
+	if _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), nil); !errors.Is(err, hostapi.ErrUnsupported) {
+		t.Errorf("EnsureDomain: %v, want ErrUnsupported", err)
+	}
+	s.removeAll()
 }

@@ -83,14 +83,31 @@ type diskXML struct {
 		Name string `xml:"name,attr"`
 		Type string `xml:"type,attr"`
 	} `xml:"driver"`
-	Source struct {
-		File string `xml:"file,attr"`
-	} `xml:"source"`
-	Target struct {
+	Source  fileXML     `xml:"source"`
+	Backing *backingXML `xml:"backingStore"`
+	Target  struct {
 		Dev string `xml:"dev,attr"`
 		Bus string `xml:"bus,attr"`
 	} `xml:"target"`
 	ReadOnly *struct{} `xml:"readonly"`
+}
+
+type fileXML struct {
+	File  string    `xml:"file,attr"`
+	Label *labelXML `xml:"seclabel"`
+}
+
+type labelXML struct {
+	Model   string `xml:"model,attr"`
+	Relabel string `xml:"relabel,attr"`
+}
+
+type backingXML struct {
+	Type   string `xml:"type,attr"`
+	Format struct {
+		Type string `xml:"type,attr"`
+	} `xml:"format"`
+	Source fileXML `xml:"source"`
 }
 
 type controllerXML struct {
