@@ -44,13 +44,13 @@ func (h *Host) dial(ctx context.Context) (*conn, error) {
 		c := &conn{Libvirt: libvirt.NewWithDialer(dialers.NewAlreadyConnected(raw)), ctx: ctx, raw: raw}
 		c.stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
 		if err := c.ConnectToURI(libvirt.QEMUSystem); err != nil {
+			refused := errors.As(err, new(libvirt.Error))
 			err = c.classify(err)
 			c.close()
-			e := &hostapi.Error{Kind: hostapi.KindUnsupported, Message: fmt.Sprintf("libvirt at %s has no QEMU: %v", path, err), Hint: hintPrepare}
-			if ctx.Err() != nil {
-				return nil, err
+			if refused && ctx.Err() == nil {
+				err = &hostapi.Error{Kind: hostapi.KindUnsupported, Message: fmt.Sprintf("libvirt at %s has no QEMU: %v", path, err), Hint: hintPrepare}
 			}
-			return nil, e
+			return nil, err
 		}
 		return c, nil
 	}
@@ -154,8 +154,7 @@ func (c *conn) emulator(kind string) (caps capabilities, err error) {
 
 // capabilities is what libvirt says of its emulator for this machine.
 type capabilities struct {
-	Arch string `xml:"arch"`
-	RNG  struct {
+	RNG struct {
 		Supported string `xml:"supported,attr"`
 	} `xml:"devices>rng"` // absent before libvirt 6.9
 }

@@ -76,8 +76,11 @@ func (h *Host) EnsureDomain(ctx context.Context, m hostapi.Mark, w hostapi.Domai
 	if err := h.makeDomain(ctx, c, m, w, path, base, text, paused); err != nil {
 		return true, h.undo(ctx, err, func(c *conn) error {
 			d, err := c.domain(w.Name, h.store)
-			if err != nil || d != nil && ours(d.Mark, m.Lab, hostapi.KindDomain, w.Name) != nil {
+			if err != nil {
 				return err
+			}
+			if d != nil && ours(d.Mark, m.Lab, hostapi.KindDomain, w.Name) != nil {
+				d = nil // another took the name meanwhile: the files alone are ours
 			}
 			_, err = h.removeDomain(c, m.Lab, w.Name, d)
 			return err

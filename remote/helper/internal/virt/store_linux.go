@@ -76,7 +76,7 @@ func (s store) mkdirLab(m hostapi.Mark) error {
 		} else if err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make the lab's directory: %w", err)
 		}
-		if err := s.oursIsLab(m.Lab); err != nil {
+		if err := s.checkLab(m.Lab); err != nil {
 			return err
 		}
 		m.For = ""
@@ -88,10 +88,10 @@ func (s store) mkdirLab(m hostapi.Mark) error {
 	return fmt.Errorf("make %s: it was removed again and again", dir)
 }
 
-// oursIsLab refuses a directory of the lab's name that is not the lab's. An
+// checkLab refuses a directory of the lab's name that is not the lab's. An
 // empty one is that of a run that died before it could mark it; so is an empty
 // mark.
-func (s store) oursIsLab(lab string) error {
+func (s store) checkLab(lab string) error {
 	text, err := os.ReadFile(filepath.Join(s.lab(lab), markFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -122,7 +122,7 @@ func (s store) tidy(lab string) error {
 		return fmt.Errorf("tidy up: %w", err)
 	}
 	if err == nil && (len(entries) == 0 || len(entries) == 1 && entries[0].Name() == markFile) {
-		if err := s.oursIsLab(lab); err != nil {
+		if err := s.checkLab(lab); err != nil {
 			return nil
 		}
 		for _, path := range []string{filepath.Join(s.lab(lab), markFile), s.lab(lab)} {
@@ -164,7 +164,7 @@ func (s store) makeDisks(m hostapi.Mark, w hostapi.Domain, path string, base dis
 
 // removeFiles removes the files of lab's domain of that name, if there are any.
 func (s store) removeFiles(lab, name string) (changed bool, err error) {
-	if err := s.oursIsLab(lab); errors.Is(err, fs.ErrNotExist) {
+	if err := s.checkLab(lab); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	} else if err != nil {
 		return false, err
@@ -203,7 +203,7 @@ func (s store) observe(lab string, images []hostapi.Image, facts *hostapi.VirtFa
 		}
 		facts.Free = free
 	}
-	if s.oursIsLab(lab) != nil {
+	if s.checkLab(lab) != nil {
 		return nil // there is none, or not ours
 	}
 	entries, err := os.ReadDir(s.lab(lab))
