@@ -81,6 +81,10 @@ func (h *Host) observeLibvirt(ctx context.Context, lab string, q hostapi.VirtQue
 	return err
 }
 
+// Keeps says whether there is anything of the lab's in the store: as long as a
+// domain of its stands there is. It does not touch libvirt.
+func (h *Host) Keeps(lab string) bool { return exists(h.store.lab(lab)) }
+
 // Tidy removes the lab's directory in the store if there is nothing in it, and
 // the store with the last of its files.
 func (h *Host) Tidy(lab string) error { return h.store.tidy(lab) }

@@ -1,6 +1,7 @@
 package virt
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -581,6 +582,72 @@ func TestNoQEMUIsSaidWithTheWayOut(t *testing.T) {
 	}
 	if _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), nil); !errors.Is(err, hostapi.ErrUnsupported) {
 		t.Errorf("EnsureDomain: %v, want ErrUnsupported", err)
+	}
+	s.removeAll()
+}
+
+// openKVM lets everybody use KVM, as distributions do for QEMU's user. Where that
+// one may not, libvirt asks QEMU what it can do again and again.
+func openKVM(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/dev/kvm"); err != nil {
+		return
+	}
+	dir := t.TempDir()
+	node := filepath.Join(dir, "kvm")
+	err := unix.Mount("tmpfs", dir, "tmpfs", 0, "")
+	if err == nil {
+		err = unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 232)))
+	}
+	if err == nil {
+		err = os.Chmod(node, 0o666)
+	}
+	if err == nil {
+		err = unix.Mount(node, "/dev/kvm", "", unix.MS_BIND, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(unix.Unmount("/dev/kvm", 0), unix.Unmount(dir, 0)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestQEMUNeedsNoMoreThanItsOwnUsersRights(t *testing.T) {
+	openKVM(t)
+	const config = "/etc/libvirt/qemu.conf"
+	virttest.Furnish(t)
+	asRoot, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(config, asRoot, 0o600); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(config, bytes.ReplaceAll(asRoot, []byte(`"root"`), []byte(`"libvirt-qemu"`)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	if _, err := s.EnsureNetwork(t.Context(), whose, wantedNetwork()); err != nil {
+		t.Fatal(err)
+	}
+	w := s.wantedDomain()
+	w.Seed = make([]byte, 2048)
+	s.ensureDomain(w, true)
+	virttest.Virsh(t, "destroy", "vm")
+	s.ensureDomain(w, true)
+
+	w.Image = hostapi.Image{Path: image(t, "raw", 1<<20)}
+	if err := os.Chmod(w.Image.Path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.EnsureDomain(t.Context(), whose, w, nil)
+	if e := hostapi.AsError(err); e == nil || e.Kind != hostapi.KindPermission || e.Hint == "" {
+		t.Errorf("with an image that QEMU may not read: %v, want one of KindPermission with a hint", err)
 	}
 	s.removeAll()
 }
