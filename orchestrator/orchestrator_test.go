@@ -346,3 +346,63 @@ func TestInterruptedDeployCanBeDeployedAndDestroyed(t *testing.T) {
 	b.control.Destroy(t.Context(), lab, yes)
 	b.nothingStands()
 }
+
+const twoVMs = `
+containers: {cn: {hosts: all}}
+images: {i: {path: /i.qcow2, login: {user: cirros, password: gocubsgo}}}
+vms: {vm: {hosts: all, image: i}}
+`
+
+// withImage puts the file of twoVMs on every machine.
+func (b *bench) withImage() {
+	for _, m := range b.machines {
+		m.PlantImage("/i.qcow2")
+	}
+}
+
+func TestVMsComeAndAreProvedFromInside(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.withImage()
+	lab := b.lab("try", twoVMs, "a", "b")
+	perHost := objectsPerHost + 2 // libvirt network and domain
+	o := b.deploy(lab)
+	b.passes(o, 2*perHost)
+	want := map[string]int{"vtep pass": 2, "container pass": 2, "vm pass": 2, "mesh pass": 8}
+	if diff := cmp.Diff(want, stages(o)); diff != "" {
+		t.Errorf("probes by stage (-want +got):\n%s", diff)
+	}
+	b.passes(b.deploy(lab), 0)
+	b.passes(b.control.Destroy(t.Context(), lab, yes), 2*perHost)
+	b.nothingStands()
+}
+
+func TestVMsThatLeftTheInventoryGoEvenIfNoneIsLeft(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.withImage()
+	b.deploy(b.lab("try", twoVMs, "a", "b"))
+	var asked []string
+	o := b.control.Deploy(t.Context(), b.lab("try", "", "a", "b"), func(p plan.Plan) error {
+		for _, r := range p.Removals {
+			asked = append(asked, r.Host+" "+r.Kind+" "+r.Mark.For)
+		}
+		return nil
+	})
+	b.passes(o, 4)
+	if diff := cmp.Diff([]string{"a domain vm-a-1", "b domain vm-b-1"}, asked); diff != "" {
+		t.Errorf("asked about (-want +got):\n%s", diff)
+	}
+}
+
+func TestSilentGuestFailsItsHostAndTheContainersAreProvedAllTheSame(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.withImage()
+	b.machines["b"].SetGuests(hosttest.GuestsSilent)
+	o := b.deploy(b.lab("try", twoVMs, "a", "b"))
+	if len(o.Errs) != 1 || !strings.HasPrefix(o.Errs[0].Error(), "b: guest: ") {
+		t.Errorf("errors are %v, want one of b's guest", o.Errs)
+	}
+	got := stages(o)
+	if got["container pass"] != 2 || got["vtep pass"] != 2 || got["mesh pass"] == 0 {
+		t.Errorf("probes by stage: %v, want the containers' passed, and those of a's VM on a", got)
+	}
+}

@@ -76,9 +76,13 @@ func (h *host) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi
 			return hostapi.Facts{}, hostapi.AsError(err)
 		}
 	}
+	query := req.Virt
+	if query == nil && h.virt.Keeps(req.Lab) {
+		query = &hostapi.VirtQuery{} // VMs that an earlier inventory had
+	}
 	facts, err := h.kernel.Observe(ctx, req, h.store)
-	if err == nil && req.Virt != nil {
-		facts.Virt, err = h.virt.Observe(ctx, req.Lab, *req.Virt)
+	if err == nil && query != nil {
+		facts.Virt, err = h.virt.Observe(ctx, req.Lab, *query)
 	}
 	if err != nil {
 		return hostapi.Facts{}, failure(ctx, err)

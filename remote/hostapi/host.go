@@ -62,7 +62,7 @@ type ObserveRequest struct {
 	Links      []string     `json:"links,omitempty"`      // names in the host's own namespace to report, whoever owns them
 	Namespaces []string     `json:"namespaces,omitempty"` // names to report, whoever owns them; ours are reported anyway
 	Peers      []netip.Addr `json:"peers,omitempty"`      // look the route to each up
-	Virt       *VirtQuery   `json:"virt,omitempty"`       // read libvirt too; nil: do not touch it
+	Virt       *VirtQuery   `json:"virt,omitempty"`       // read libvirt too; nil: only if VMs of the lab were made here
 }
 
 // Batch is what one Apply runs: one round trip.

@@ -154,8 +154,12 @@ func (m *Machine) facts(req hostapi.ObserveRequest) hostapi.Facts {
 			out.Namespaces = append(out.Namespaces, n)
 		}
 	}
-	if req.Virt != nil {
-		out.Virt = m.virt.facts(*req.Virt, req.Lab)
+	query := req.Virt
+	if query == nil && m.virt.keeps(req.Lab) {
+		query = &hostapi.VirtQuery{}
+	}
+	if query != nil {
+		out.Virt = m.virt.facts(*query, req.Lab)
 	}
 	return out
 }

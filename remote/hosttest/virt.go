@@ -30,6 +30,16 @@ type virt struct {
 	lacks    installable
 }
 
+// keeps tells whether a domain of the lab's stands.
+func (v *virt) keeps(lab string) bool {
+	for _, d := range v.domains {
+		if ours(d.Mark, lab) {
+			return true
+		}
+	}
+	return false
+}
+
 // domain is one as seen, with its guest.
 type domain struct {
 	hostapi.DomainFacts
