@@ -1,8 +1,8 @@
 package plan
 
 import (
-	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"vxorch/inventory"
@@ -112,37 +112,7 @@ func (d *deployment) plan() Plan {
 		p.Removals = append(p.Removals, removals...)
 	}
 	for _, network := range d.networks {
-		legs := map[string]tunnel{}
-		changed := map[string]bool{}
-		for _, host := range d.hosts {
-			legs[host] = d.tunnel(host, network)
-			changed[host] = legs[host].changed()
-			vteps.Steps[host] = append(vteps.Steps[host], legs[host].raise...)
-		}
-		pairs := verify.VTEPs(network.Network, d.hosts, changed)
-		vteps.Probes = append(vteps.Probes, pairs...)
-		settled := Network{Name: network.Name, MTU: network.mtu, Group: network.group.String()}
-		switch {
-		case len(d.hosts) == 1:
-			settled.Unproved = "there is one host only"
-		case len(pairs) == 0:
-			settled.Unproved = "nothing about them changes"
-		}
-		p.Networks = append(p.Networks, settled)
-		for _, host := range d.hosts {
-			leg := legs[host]
-			prefix := netip.PrefixFrom(network.VTEPs[host], network.Subnet.Bits())
-			stale := leg.carries(prefix)
-			if len(pairs) > 0 {
-				vteps.Steps[host] = append(vteps.Steps[host], hostapi.Step{Op: hostapi.Create,
-					Address: &hostapi.Address{Link: leg.proveOn, Prefix: prefix, Lifetime: proofLifetime}})
-			}
-			if len(pairs) > 0 || stale {
-				build.Steps[host] = append(build.Steps[host], hostapi.Step{Op: hostapi.Remove,
-					Address: &hostapi.Address{Link: leg.proveOn, Prefix: prefix}})
-			}
-			build.Steps[host] = append(build.Steps[host], leg.join...)
-		}
+		p.Networks = append(p.Networks, d.raise(network, &vteps, build))
 	}
 	for _, container := range d.lab.Containers {
 		if _, ok := d.facts[container.Host]; ok {
@@ -165,6 +135,42 @@ func (d *deployment) plan() Plan {
 	return p
 }
 
+// raise plans a network's VTEPs and bridges on all hosts: into vteps what stands
+// before the proof over them, with the proof, into build what comes after it.
+func (d *deployment) raise(network settledNetwork, vteps *Phase, build Phase) Network {
+	legs := map[string]tunnel{}
+	changed := map[string]bool{}
+	for _, host := range d.hosts {
+		legs[host] = d.tunnel(host, network)
+		changed[host] = legs[host].changed()
+		vteps.Steps[host] = append(vteps.Steps[host], legs[host].raise...)
+	}
+	pairs := verify.VTEPs(network.Network, d.hosts, changed)
+	vteps.Probes = append(vteps.Probes, pairs...)
+	settled := Network{Name: network.Name, MTU: network.mtu, Group: network.group.String()}
+	switch {
+	case len(d.hosts) == 1:
+		settled.Unproved = "there is one host only"
+	case len(pairs) == 0:
+		settled.Unproved = "nothing about them changes"
+	}
+	for _, host := range d.hosts {
+		leg := legs[host]
+		prefix := netip.PrefixFrom(network.VTEPs[host], network.Subnet.Bits())
+		stale := leg.carries(prefix)
+		if len(pairs) > 0 {
+			vteps.Steps[host] = append(vteps.Steps[host], hostapi.Step{Op: hostapi.Create,
+				Address: &hostapi.Address{Link: leg.proveOn, Prefix: prefix, Lifetime: proofLifetime}})
+		}
+		if len(pairs) > 0 || stale {
+			build.Steps[host] = append(build.Steps[host], hostapi.Step{Op: hostapi.Remove,
+				Address: &hostapi.Address{Link: leg.proveOn, Prefix: prefix}})
+		}
+		build.Steps[host] = append(build.Steps[host], leg.join...)
+	}
+	return settled
+}
+
 // tunnel is one host's leg of a network: VTEP and bridge.
 type tunnel struct {
 	raise   []hostapi.Step // before the VTEP proof
@@ -177,14 +183,7 @@ func (t tunnel) changed() bool { return len(t.raise)+len(t.join) > 0 }
 
 // carries tells whether the proof's address was left by a run that died.
 func (t tunnel) carries(prefix netip.Prefix) bool {
-	if t.seen != nil {
-		for _, p := range t.seen.Addresses {
-			if p == prefix {
-				return true
-			}
-		}
-	}
-	return false
+	return t.seen != nil && slices.Contains(t.seen.Addresses, prefix)
 }
 
 // tunnel plans VTEP and bridge of a network on a host. A VTEP is proved while it
@@ -300,112 +299,6 @@ func (d *deployment) network(name string) settledNetwork {
 		}
 	}
 	return settledNetwork{}
-}
-
-// refuseForeign finds what stands in the way of the lab without being its own:
-// objects of wanted names, and VTEPs with the same VNI and port, which the
-// kernel allows once.
-func (d *deployment) refuseForeign(host string) {
-	facts := d.facts[host]
-	link := func(kind, name string) {
-		if l := findLink(facts, name); l != nil {
-			d.refuse(host, kind, name, l.Mark)
-		}
-	}
-	for _, network := range d.networks {
-		link(hostapi.KindVTEP, network.VXLAN)
-		link(hostapi.KindBridge, network.Name)
-		for _, l := range facts.Links {
-			if l.VXLAN != nil && l.Name != network.VXLAN && l.VXLAN.VNI == network.VNI && l.VXLAN.Port == network.Port &&
-				(l.Mark == nil || l.Mark.Lab != d.lab.Name) {
-				d.problems = append(d.problems, &Problem{
-					host, fmt.Sprintf("vni %d on udp port %d is taken by %s, which %s", network.VNI, network.Port, l.Name, owner(l.Mark)),
-					fmt.Sprintf("give network %s another vni or port", network.Name),
-				})
-			}
-		}
-	}
-	for _, c := range d.lab.Containers {
-		if c.Host != host {
-			continue
-		}
-		if n := findNamespace(facts, c.Netns); n != nil {
-			d.refuse(host, hostapi.KindNamespace, c.Netns, n.Mark)
-		}
-		for _, leg := range c.Interfaces {
-			link(hostapi.KindVeth, leg.Link)
-		}
-	}
-}
-
-// refuse makes an object of a wanted name a problem unless it is the lab's.
-func (d *deployment) refuse(host, kind, name string, mark *hostapi.Mark) {
-	if mark == nil || mark.Lab != d.lab.Name {
-		d.problems = append(d.problems, &Problem{host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)), inTheWay(host, mark)})
-	}
-}
-
-// inTheWay is the way out of an object that is not the lab's.
-func inTheWay(host string, m *hostapi.Mark) string {
-	if m == nil {
-		return "choose another name in the inventory, or remove it by hand if nobody needs it"
-	}
-	return fmt.Sprintf("choose another name in the inventory, or take that lab away: vxorch destroy --lab %s --host %s", m.Lab, host)
-}
-
-func owner(m *hostapi.Mark) string {
-	if m == nil {
-		return "was not made by vxorch"
-	}
-	return fmt.Sprintf("belongs to lab %q of %s@%s", m.Lab, m.User, m.Controller)
-}
-
-// removeStale takes away what bears the lab's mark and is no longer wanted.
-func (d *deployment) removeStale(host string) (steps []hostapi.Step, removals []Removal) {
-	wanted := map[string]bool{}
-	for _, n := range d.networks {
-		wanted[n.VXLAN], wanted[n.Name] = true, true
-	}
-	namespaces := map[string]bool{}
-	for _, c := range d.lab.Containers {
-		if c.Host != host {
-			continue
-		}
-		namespaces[c.Netns] = true
-		for _, leg := range c.Interfaces {
-			wanted[leg.Link] = true
-		}
-	}
-	domains, networks := map[string]bool{}, map[string]bool{}
-	for _, vm := range d.vmsOn(host) {
-		domains[vm.Domain] = true
-		for _, leg := range vm.Interfaces {
-			networks[leg.Network] = true
-		}
-	}
-	wantedByKind := map[string]map[string]bool{
-		hostapi.KindNamespace: namespaces, hostapi.KindDomain: domains, hostapi.KindVirtNetwork: networks,
-	}
-	steps = teardown(d.lab.Name, d.facts[host], func(kind, name string) bool {
-		if names, ok := wantedByKind[kind]; ok {
-			return !names[name]
-		}
-		return !wanted[name]
-	})
-	for _, s := range steps {
-		kind, name := s.Object()
-		var mark *hostapi.Mark
-		switch {
-		case s.Namespace != nil:
-			mark = findNamespace(d.facts[host], name).Mark
-		case s.Domain != nil:
-			mark = findDomain(d.facts[host].Virt, name).Mark
-		default:
-			continue // goes with its workload
-		}
-		removals = append(removals, Removal{Host: host, Kind: kind, Name: name, Mark: *mark})
-	}
-	return steps, removals
 }
 
 func findNamespace(facts hostapi.Facts, name string) *hostapi.NamespaceFacts {

@@ -17,6 +17,54 @@ func Destroy(lab string, facts map[string]hostapi.Facts) Plan {
 	return Plan{Phases: []Phase{phase}}
 }
 
+// removeStale takes away what bears the lab's mark and is no longer wanted.
+func (d *deployment) removeStale(host string) (steps []hostapi.Step, removals []Removal) {
+	wanted := map[string]bool{}
+	for _, n := range d.networks {
+		wanted[n.VXLAN], wanted[n.Name] = true, true
+	}
+	namespaces := map[string]bool{}
+	for _, c := range d.lab.Containers {
+		if c.Host != host {
+			continue
+		}
+		namespaces[c.Netns] = true
+		for _, leg := range c.Interfaces {
+			wanted[leg.Link] = true
+		}
+	}
+	domains, networks := map[string]bool{}, map[string]bool{}
+	for _, vm := range d.vmsOn(host) {
+		domains[vm.Domain] = true
+		for _, leg := range vm.Interfaces {
+			networks[leg.Network] = true
+		}
+	}
+	wantedByKind := map[string]map[string]bool{
+		hostapi.KindNamespace: namespaces, hostapi.KindDomain: domains, hostapi.KindVirtNetwork: networks,
+	}
+	steps = teardown(d.lab.Name, d.facts[host], func(kind, name string) bool {
+		if names, ok := wantedByKind[kind]; ok {
+			return !names[name]
+		}
+		return !wanted[name]
+	})
+	for _, s := range steps {
+		kind, name := s.Object()
+		var mark *hostapi.Mark
+		switch {
+		case s.Namespace != nil:
+			mark = findNamespace(d.facts[host], name).Mark
+		case s.Domain != nil:
+			mark = findDomain(d.facts[host].Virt, name).Mark
+		default:
+			continue // goes with its workload
+		}
+		removals = append(removals, Removal{Host: host, Kind: kind, Name: name, Mark: *mark})
+	}
+	return steps, removals
+}
+
 // teardown removes, in the reverse order of creation, what bears the lab's mark
 // and is doomed. A veth goes before its namespace: the kernel would take it away
 // with the namespace, but at a time of its own.

@@ -90,7 +90,7 @@ func (d *deployment) vms(host string) (make, wait []hostapi.Step) {
 		s := step(seen, domain.Diff)
 		if seen != nil && s.Op != hostapi.Rebuild && d.losesBridge(host, domain) {
 			// libvirt joins a tap to its bridge when the domain starts, and only then.
-			s.Op = hostapi.Rebuild
+			s.Op = hostapi.Update
 			s.Changes = append(s.Changes, hostapi.Change{Property: "bridge", From: "another", To: "new"})
 		}
 		if s.Op != "" {
