@@ -1,19 +1,26 @@
 package orchestrator_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"vxorch/orchestrator"
+	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
+	"vxorch/orchestrator/run"
 	"vxorch/remote/hostapi"
 	"vxorch/remote/hosttest"
 )
@@ -404,5 +411,33 @@ func TestSilentGuestFailsItsHostAndTheContainersAreProvedAllTheSame(t *testing.T
 	got := stages(o)
 	if got["container pass"] != 2 || got["vtep pass"] != 2 || got["mesh pass"] == 0 {
 		t.Errorf("probes by stage: %v, want the containers' passed, and those of a's VM on a", got)
+	}
+}
+
+func TestImageOfAURLIsFetchedOnceShownAndSentToEachHost(t *testing.T) {
+	b := newBench(t, "a", "b")
+	content := bytes.Repeat([]byte("image"), 1<<20)
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		http.ServeContent(w, r, "image", time.Unix(0, 0), bytes.NewReader(content))
+	}))
+	defer server.Close()
+	b.control.Images = images.Cache{Dir: t.TempDir()}
+	vms := "containers: {cn: {hosts: all}}\nimages: {i: {url: \"" + server.URL + "/i.qcow2\", login: {user: cirros, password: gocubsgo}}}\nvms: {vm: {hosts: all}}\n"
+	lab := b.lab("try", vms, "a", "b")
+	b.passes(b.deploy(lab), 2*(objectsPerHost+3)) // image, libvirt network, domain
+	b.passes(b.deploy(lab), 0)
+	if got := asked.Load(); got != 1 {
+		t.Errorf("the server was asked %d times, want once", got)
+	}
+	for name, m := range b.machines {
+		if got := m.Images(); len(got) != 1 {
+			t.Errorf("%s has images %v, want one", name, got)
+		}
+	}
+	shown := slices.ContainsFunc(b.events, func(e run.Event) bool { return e.Host == run.Here && e.Stage == "image i" && e.Note == "5 of 5 MiB" })
+	if !shown {
+		t.Error("no event shows how far the fetch is")
 	}
 }

@@ -125,7 +125,7 @@ func (s *session) fetch(ctx context.Context) error {
 			continue
 		}
 		group.Go(func() error {
-			_, err := s.c.Images.Resolve(ctx, image, nil)
+			_, err := s.resolveImage(ctx, image)
 			return err
 		})
 	}

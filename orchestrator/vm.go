@@ -44,7 +44,7 @@ func (s *session) prepareImages(ctx context.Context) (plan.Inputs, error) {
 			continue
 		}
 		group.Go(func() error {
-			source, err := s.c.Images.Resolve(ctx, image, nil)
+			source, err := s.resolveImage(ctx, image)
 			if err != nil {
 				return err
 			}
@@ -57,6 +57,34 @@ func (s *session) prepareImages(ctx context.Context) (plan.Inputs, error) {
 		})
 	}
 	return in, group.Wait()
+}
+
+// resolveImage finds an image; fetching one shows how far it is.
+func (s *session) resolveImage(ctx context.Context, image inventory.Image) (source images.Source, err error) {
+	if image.URL == "" {
+		return s.c.Images.Resolve(ctx, image, nil)
+	}
+	err = s.run.Local("image "+image.Name, func(progress func(string)) error {
+		source, err = s.c.Images.Resolve(ctx, image, inMiB(progress))
+		return err
+	})
+	return source, err
+}
+
+// inMiB tells progress in whole MiB, and not more often than those change.
+func inMiB(progress func(far string)) images.Progress {
+	last := int64(-1)
+	return func(done, total int64) {
+		if done>>20 == last {
+			return
+		}
+		last = done >> 20
+		if total > 0 {
+			progress(fmt.Sprintf("%d of %d MiB", done>>20, total>>20))
+		} else {
+			progress(fmt.Sprintf("%d MiB", done>>20))
+		}
+	}
 }
 
 // uploads are images on their way to hosts, while these do other things.
@@ -90,9 +118,9 @@ func (s *session) upload(ctx context.Context, list []plan.Upload) uploads {
 
 // send sends one image and names it if any of it had to travel.
 func (s *session) send(ctx context.Context, u plan.Upload) (changed []string, err error) {
-	sent, err := images.Upload(ctx, s.host(u.Host), s.lab.Name, s.sources[u.Image], func(have, total int64) {
-		s.run.Progress(u.Host, stageImage, fmt.Sprintf("%s %d of %d MiB", u.Image, have>>20, total>>20))
-	})
+	sent, err := images.Upload(ctx, s.host(u.Host), s.lab.Name, s.sources[u.Image], inMiB(func(far string) {
+		s.run.Progress(u.Host, stageImage, u.Image+" "+far)
+	}))
 	if sent > 0 {
 		changed = []string{"image " + u.Image}
 	}

@@ -83,7 +83,7 @@ func seconds(s float64) string {
 // liveProgress keeps one line a host, rewritten in place. After its end, which a
 // question makes too, the next event begins anew.
 func liveProgress(w io.Writer, lab *inventory.Lab) progress {
-	l := &live{w: w, lab: lab, now: map[string]string{}}
+	l := &live{w: w, lab: lab, bars: map[string]*mpb.Bar{}, now: map[string]string{}}
 	return progress{l.event, l.end}
 }
 
@@ -93,7 +93,7 @@ type live struct {
 
 	mu   sync.Mutex
 	all  *mpb.Progress // nil between an end and the next event
-	bars []*mpb.Bar
+	bars map[string]*mpb.Bar
 
 	// A lock of its own: the library calls back for it while it is being called.
 	textMu sync.Mutex
@@ -111,25 +111,28 @@ func (l *live) event(e run.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.all == nil {
-		l.begin()
+		l.all = mpb.New(mpb.WithOutput(l.w), mpb.WithWidth(1))
+		for _, h := range l.lab.Hosts {
+			l.add(h.Name)
+		}
+	}
+	if l.bars[e.Host] == nil {
+		l.add(e.Host) // the controller itself
 	}
 }
 
-func (l *live) begin() {
-	l.all = mpb.New(mpb.WithOutput(l.w), mpb.WithWidth(1))
-	for _, h := range l.lab.Hosts {
-		l.bars = append(l.bars, l.all.New(1, mpb.NopStyle(), mpb.AppendDecorators(
-			decor.Name(h.Name, decor.WCSyncSpaceR),
-			decor.Any(func(decor.Statistics) string {
-				l.textMu.Lock()
-				defer l.textMu.Unlock()
-				if text := l.now[h.Name]; text != "" {
-					return text
-				}
-				return "waiting"
-			}),
-		)))
-	}
+func (l *live) add(name string) {
+	l.bars[name] = l.all.New(1, mpb.NopStyle(), mpb.AppendDecorators(
+		decor.Name(name, decor.WCSyncSpaceR),
+		decor.Any(func(decor.Statistics) string {
+			l.textMu.Lock()
+			defer l.textMu.Unlock()
+			if text := l.now[name]; text != "" {
+				return text
+			}
+			return "waiting"
+		}),
+	))
 }
 
 func (l *live) end() {
@@ -142,5 +145,6 @@ func (l *live) end() {
 		bar.SetCurrent(1)
 	}
 	l.all.Wait()
-	l.all, l.bars = nil, nil
+	l.all = nil
+	clear(l.bars)
 }

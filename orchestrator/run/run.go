@@ -121,6 +121,22 @@ func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Cont
 	return err
 }
 
+// Here is the host of events about work on the controller itself.
+const Here = "controller"
+
+// Local shows a stage of work on the controller, which no report has.
+func (r *Run) Local(stage string, f func(progress func(far string)) error) error {
+	r.emit(Event{Host: Here, Stage: stage})
+	began := r.now()
+	err := f(func(far string) { r.Progress(Here, stage, far) })
+	e := Event{Host: Here, Stage: stage, Done: true, Result: report.OK, Seconds: r.now().Sub(began).Seconds(), Err: err}
+	if err != nil {
+		e.Result = report.Failed
+	}
+	r.emit(e)
+	return err
+}
+
 // Skip records that a stage is not needed on a host, and why.
 func (r *Run) Skip(host, stage, why string) {
 	r.mu.Lock()
