@@ -66,7 +66,9 @@ type session struct {
 // New takes a stream over. Close ends it.
 func New(stream io.ReadWriteCloser, options Options) *Console {
 	if options.Patience == 0 {
-		// libvirtd may hold the first key of a console back until the second comes.
+		// QEMU looks once a second whether anybody is at the other end of a pty
+		// (chardev/char-pty.c), so that the first key of a guest that is there may
+		// take that long; but no key that follows.
 		options.Patience = 200 * time.Millisecond
 	}
 	if options.Settle == 0 {
