@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -439,5 +441,29 @@ func TestImageOfAURLIsFetchedOnceShownAndSentToEachHost(t *testing.T) {
 	shown := slices.ContainsFunc(b.events, func(e run.Event) bool { return e.Host == run.Here && e.Stage == "image i" && e.Note == "5 of 5 MiB" })
 	if !shown {
 		t.Error("no event shows how far the fetch is")
+	}
+}
+
+func TestImageThatCannotBeSentConcernsTheVMsAlone(t *testing.T) {
+	b := newBench(t, "a", "b")
+	file := filepath.Join(t.TempDir(), "i.qcow2")
+	if err := os.WriteFile(file, []byte("image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.control.Images = images.Cache{Dir: t.TempDir()}
+	b.machines["b"].SetFault(func(_ context.Context, at hosttest.Moment, _ *hostapi.Step) error {
+		if at == hosttest.BeforeImage {
+			return &hostapi.Error{Kind: hostapi.KindBusy, Message: "the disk is full"}
+		}
+		return nil
+	})
+	lab := b.lab("try", "containers: {cn: {hosts: all}}\nimages: {i: {file: \""+file+"\", login: {user: u, password: p}}}\nvms: {vm: {hosts: all}}\n", "a", "b")
+	o := b.deploy(lab)
+	if len(o.Errs) != 1 || !strings.HasPrefix(o.Errs[0].Error(), "b: image: image i: ") {
+		t.Errorf("errors are %v, want one of b's image", o.Errs)
+	}
+	got := stages(o)
+	if got["container pass"] != 2 || got["vtep pass"] != 2 || got["container skipped"] != 0 {
+		t.Errorf("probes by stage: %v, want those between containers all passed", got)
 	}
 }

@@ -89,27 +89,39 @@ func inMiB(progress func(far string)) images.Progress {
 
 // uploads are images on their way to hosts, while these do other things.
 type uploads struct {
+	s      *session
+	ctx    context.Context
 	cancel context.CancelFunc
-	done   map[string]chan struct{} // by host
+	hosts  map[string]*hostUploads
+}
+
+// hostUploads are one host's.
+type hostUploads struct {
+	done    chan struct{} // closed when the rest is settled
+	changed []string
+	err     error
 }
 
 // upload begins to send the images to their hosts.
 func (s *session) upload(ctx context.Context, list []plan.Upload) uploads {
-	ctx, cancel := context.WithCancel(ctx)
-	u := uploads{cancel, map[string]chan struct{}{}}
+	sending, cancel := context.WithCancel(ctx)
+	u := uploads{s, ctx, cancel, map[string]*hostUploads{}}
 	byHost := map[string][]plan.Upload{}
 	for _, one := range list {
 		byHost[one.Host] = append(byHost[one.Host], one)
 	}
 	for host, those := range byHost {
-		done := make(chan struct{})
-		u.done[host] = done
+		h := &hostUploads{done: make(chan struct{})}
+		u.hosts[host] = h
 		go func() {
-			defer close(done)
+			defer close(h.done)
 			for _, one := range those {
-				_ = s.run.Stage(ctx, host, stageImage, func(ctx context.Context) ([]string, error) { // recorded by Stage
-					return s.send(ctx, one)
-				})
+				changed, err := s.send(sending, one)
+				h.changed = append(h.changed, changed...)
+				if err != nil {
+					h.err = err
+					return
+				}
 			}
 		}()
 	}
@@ -130,17 +142,23 @@ func (s *session) send(ctx context.Context, u plan.Upload) (changed []string, er
 	return changed, nil
 }
 
-// await waits for a host's images before the phase that needs them.
+// await waits for a host's images before the phase that needs them, as a stage of
+// its own: what goes wrong with an image concerns nothing that comes before.
 func (u uploads) await(host, phase string) {
-	if done := u.done[host]; phase == plan.PhaseVM && done != nil {
-		<-done
+	h := u.hosts[host]
+	if phase != plan.PhaseVM || h == nil {
+		return
 	}
+	_ = u.s.run.Stage(u.ctx, host, stageImage, func(context.Context) ([]string, error) { // recorded by Stage
+		<-h.done
+		return h.changed, h.err
+	})
 }
 
 // end gives up what nobody waits for any more, since its host has failed.
 func (u uploads) end() {
 	u.cancel()
-	for _, done := range u.done {
-		<-done
+	for _, h := range u.hosts {
+		<-h.done
 	}
 }

@@ -61,8 +61,11 @@ func (a asker) confirm(lines []string, question string) error {
 func (a asker) confirmRemovals(p plan.Plan) error {
 	var lines []string
 	for _, r := range p.Removals {
-		lines = append(lines, fmt.Sprintf("no longer in the inventory: %s on %s (%s, made by %s@%s)",
-			r.Mark.For, r.Host, r.Name, r.Mark.User, r.Mark.Controller))
+		why := "no longer in the inventory"
+		if r.Anew {
+			why = "made anew, what is on its disk is lost"
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s on %s (%s, made by %s@%s)", why, r.Mark.For, r.Host, r.Name, r.Mark.User, r.Mark.Controller))
 	}
 	return a.confirm(lines, fmt.Sprintf("remove %s?", count(len(p.Removals), "workload")))
 }

@@ -125,7 +125,8 @@ func (d *deployment) plan() Plan {
 	p.Phases = []Phase{vteps, build}
 	if len(d.lab.VMs) > 0 {
 		for _, host := range d.hosts {
-			make, wait := d.vms(host)
+			make, wait, anew := d.vms(host)
+			p.Removals = append(p.Removals, anew...)
 			vms.Steps[host] = append(d.virtNetworks(host), make...)
 			guests.Steps[host] = wait
 		}

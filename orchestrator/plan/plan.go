@@ -12,7 +12,8 @@ import (
 type Plan struct {
 	Phases []Phase
 	// Removals are the workloads that deploy takes away because the inventory no
-	// longer has them. They are among the steps.
+	// longer has them, and the VMs that it makes anew, without what is on their
+	// disks. They are among the steps.
 	Removals []Removal
 	// Uploads are the images that hosts lack; they have to be there before the
 	// phase that makes the VMs.
@@ -30,12 +31,14 @@ type Phase struct {
 	Probes []verify.Pair
 }
 
-// Removal is a workload of an earlier inventory that still stands on a host.
+// Removal is a workload of an earlier inventory that still stands on a host, or a
+// VM that cannot become what the inventory wants without losing its disk.
 type Removal struct {
 	Host string
 	Kind string
 	Name string
 	Mark hostapi.Mark
+	Anew bool // it comes back, with an empty disk
 }
 
 // Network is what a network came to on the hosts at hand.

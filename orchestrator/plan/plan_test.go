@@ -404,3 +404,18 @@ func TestHostThatCannotRunItsVMsIsNamed(t *testing.T) {
 		})
 	}
 }
+
+func TestVMThatLosesItsDiskIsAmongTheRemovals(t *testing.T) {
+	lab := parse(t, seedWithVMs)
+	before := withLibvirt(bareHosts())
+	facts := built(before, deployWith(t, lab, before, inputs()))
+	facts["host1"].Virt.Domains[0].State = "shutoff" // is merely started
+	facts["host2"].Virt.Domains[0].Memory = 1 << 30  // is made anew
+	want := []plan.Removal{{
+		Host: "host2", Kind: hostapi.KindDomain, Name: "testlu-vm", Anew: true,
+		Mark: hostapi.Mark{Lab: "lu", For: "vm2", User: "alice", Controller: "laptop"},
+	}}
+	if diff := cmp.Diff(want, deployWith(t, lab, facts, inputs()).Removals); diff != "" {
+		t.Errorf("removals (-want +got):\n%s", diff)
+	}
+}

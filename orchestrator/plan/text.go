@@ -80,6 +80,7 @@ type jsonPlan struct {
 	Version  int         `json:"version"`
 	Changes  int         `json:"changes"`
 	Phases   []jsonPhase `json:"phases"`
+	Uploads  []Upload    `json:"uploads"`
 	Networks []Network   `json:"networks"`
 	Errors   []string    `json:"errors"`
 }
@@ -87,7 +88,7 @@ type jsonPlan struct {
 // WriteJSON prints the plan for programs, with the errors that kept it from
 // being whole.
 func (p Plan) WriteJSON(w io.Writer, errs []error) error {
-	out := jsonPlan{Version: 1, Changes: p.Changes(), Phases: []jsonPhase{}, Networks: append([]Network{}, p.Networks...), Errors: []string{}}
+	out := jsonPlan{Version: 1, Changes: p.Changes(), Phases: []jsonPhase{}, Uploads: append([]Upload{}, p.Uploads...), Networks: append([]Network{}, p.Networks...), Errors: []string{}}
 	for _, phase := range p.Phases {
 		row := jsonPhase{Name: phase.Name, Hosts: []jsonHost{}, Probes: len(phase.Probes)}
 		for _, name := range phase.busyHosts() {

@@ -27,10 +27,10 @@ type Inputs struct {
 
 // Upload is an image that a host lacks.
 type Upload struct {
-	Host  string
-	Image string // its name
-	Have  int64  // bytes that the host has already
-	Size  int64
+	Host  string `json:"host"`
+	Image string `json:"image"` // its name
+	Have  int64  `json:"have"`  // bytes that the host has already
+	Size  int64  `json:"size"`
 }
 
 // legs are a VM's interfaces as its domain has them.
@@ -81,9 +81,9 @@ func (d *deployment) virtNetworks(host string) []hostapi.Step {
 	return steps
 }
 
-// vms plans a host's VMs: the steps that make them, and those that wait until
-// their guests answer.
-func (d *deployment) vms(host string) (make, wait []hostapi.Step) {
+// vms plans a host's VMs: the steps that make them, those that wait until their
+// guests answer, and which of them lose their disks.
+func (d *deployment) vms(host string) (make, wait []hostapi.Step, anew []Removal) {
 	for _, vm := range d.vmsOn(host) {
 		domain := d.domain(vm)
 		seen := findDomain(d.facts[host].Virt, domain.Name)
@@ -96,6 +96,9 @@ func (d *deployment) vms(host string) (make, wait []hostapi.Step) {
 		if s.Op != "" {
 			s.Domain = &domain
 			make = append(make, s)
+		}
+		if s.Op == hostapi.Rebuild && seen.State != hostapi.DomainUndefined && seen.Mark != nil {
+			anew = append(anew, Removal{Host: host, Kind: hostapi.KindDomain, Name: domain.Name, Mark: *seen.Mark, Anew: true})
 		}
 		if vm.Provision == inventory.ProvisionNone {
 			continue
@@ -112,7 +115,7 @@ func (d *deployment) vms(host string) (make, wait []hostapi.Step) {
 		}
 		wait = append(wait, hostapi.Step{Op: hostapi.Await, Guest: &guest})
 	}
-	return make, wait
+	return make, wait, anew
 }
 
 // losesBridge tells whether a bridge that the domain is on is made anew.

@@ -290,7 +290,7 @@ func (r *Run) Errs() []error {
 // fail takes a host out of the run.
 func (r *Run) fail(ctx context.Context, host, stage string, cause error) error {
 	if errors.Is(context.Cause(ctx), ErrTimeout) {
-		cause = ErrTimeout // whatever it was that did not end in time
+		cause = fmt.Errorf("%w: %w", ErrTimeout, cause)
 	}
 	err := &HostError{host, stage, cause}
 	r.mu.Lock()

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"vxorch/remote/helper/internal/dhcp"
@@ -66,11 +69,27 @@ func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step
 func (h *host) domain(ctx context.Context, mark hostapi.Mark, w hostapi.Domain) (changed bool, err error) {
 	return h.virt.EnsureDomain(ctx, mark, w, func(ctx context.Context) error {
 		h.endLeases(w.Name) // on the taps of a domain that is no more
+		if err := hush(w); err != nil {
+			return err
+		}
 		if !w.Lease {
 			return nil
 		}
 		return h.lease(ctx, w.Name, w.Interfaces)
 	})
+}
+
+// hush has the host speak no IPv6 on the domain's taps: like the lab's other links
+// they are no way to the host's daemons. libvirt makes them and sets them up, so
+// that they have a link-local address by now, which goes.
+func hush(w hostapi.Domain) error {
+	for _, i := range w.Interfaces {
+		err := os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf", i.Tap, "disable_ipv6"), []byte("1"), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6
+			return fmt.Errorf("turn IPv6 off on %s: %w", i.Tap, err)
+		}
+	}
+	return nil
 }
 
 // lease answers the DHCP requests of a domain's guest until endLeases.

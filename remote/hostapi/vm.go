@@ -92,9 +92,15 @@ type DomainInterface struct {
 }
 
 // Spec is a fingerprint of everything about the domain that a change of needs a
-// new one: all but its mark and its lease. It is kept in the mark.
+// new one: all but its mark, its lease and the password of its screen. It is kept
+// in the mark, which more people may read than may know the password.
 func (w Domain) Spec() string {
 	w.For, w.Lease = "", false
+	if w.VNC != nil {
+		screen := *w.VNC
+		screen.Password = ""
+		w.VNC = &screen
+	}
 	text, err := json.Marshal(w)
 	if err != nil {
 		panic(err) // the type holds nothing that JSON does not know
