@@ -129,7 +129,7 @@ func runPlan(c *cli.Context, s streams) error {
 func deployVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "build the lab, prove it, report", ArgsUsage: "[INVENTORY]",
-		Description:  "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has.",
+		Description:  "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has, and before it makes a VM anew, since what is on its disk is lost then.",
 		Flags:        append(runFlags(), yesFlag(), &cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
