@@ -1,6 +1,6 @@
-// Package history keeps the results of runs on the controller, the last twenty
-// of every lab, as files of the contract's JSON. When to save, and what a run
-// means, it leaves to others.
+// Package history is what the controller remembers of labs: the results of the
+// last twenty runs of each, as files of the contract's JSON, and what it last
+// knew of the hosts. When to save, and what a run means, it leaves to others.
 package history
 
 import (
@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -53,7 +54,7 @@ func (s Store) Save(r *report.Result) (n int, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, fmt.Errorf("keep the run: %w", err)
 	}
-	temporary, err := write(dir, r)
+	temporary, err := write(dir, func(w io.Writer) error { return report.WriteJSON(w, r) })
 	if err != nil {
 		return 0, fmt.Errorf("keep the run: %w", err)
 	}
@@ -85,18 +86,19 @@ func (s Store) Save(r *report.Result) (n int, err error) {
 	return n, nil
 }
 
-// write writes r into a new file in dir, for the user alone, and gives its name.
-func write(dir string, r *report.Result) (name string, err error) {
+// write writes what content gives into a new file in dir, for the user alone, and
+// gives its name.
+func write(dir string, content func(io.Writer) error) (name string, err error) {
 	var text bytes.Buffer
-	if err := report.WriteJSON(&text, r); err != nil {
+	if err := content(&text); err != nil {
 		return "", err
 	}
-	file, err := os.CreateTemp(dir, ".run-*")
+	file, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
 		return "", err
 	}
 	_, err = file.Write(text.Bytes())
-	// On the disk before it has its name: a run is whole or not there.
+	// On the disk before it has its name: it is whole or not there.
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err != nil {
 		os.Remove(file.Name())
