@@ -45,6 +45,7 @@ func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) (Plan
 	if len(d.problems) == 0 {
 		for _, host := range d.hosts {
 			d.refuseForeign(host)
+			d.refuseClashes(host)
 			d.refuseVirt(host)
 		}
 	}
@@ -322,6 +323,10 @@ func Request(lab *inventory.Lab, host string, in Inputs) hostapi.ObserveRequest 
 	req := hostapi.ObserveRequest{Lab: lab.Name, Virt: virtQuery(lab, host, in)}
 	for _, n := range lab.Networks {
 		req.Links = append(req.Links, n.VXLAN, n.Name)
+		req.Subnets = append(req.Subnets, n.Subnet)
+		if !slices.Contains(req.Ports, n.Port) {
+			req.Ports = append(req.Ports, n.Port)
+		}
 	}
 	if device := lab.Host(host).Underlay; device != "" {
 		req.Links = append(req.Links, device)

@@ -12,6 +12,8 @@ type Facts struct {
 	Namespaces []NamespaceFacts `json:"namespaces"`
 	Routes     []Route          `json:"routes"`         // one a peer asked for, in that order
 	Virt       *VirtFacts       `json:"virt,omitempty"` // nil unless asked for
+	Holders    []PortHolder     `json:"holders,omitempty"`
+	Overlaps   []HostRoute      `json:"overlaps,omitempty"`
 	// Leftovers are things of the lab that are neither link nor namespace as
 	// they should be: paths of intents, of a namespace's empty mount point, …
 	Leftovers []string `json:"leftovers,omitempty"`
@@ -58,6 +60,9 @@ type VXLAN struct {
 	Local    netip.Addr `json:"local,omitzero"`
 	Device   string     `json:"device,omitempty"` // underlay; empty: none
 	Learning bool       `json:"learning"`
+	// Shares names what the link asks of its UDP port beyond the lab's: the kernel
+	// lets two links share a port only if they ask the same. Empty: nothing.
+	Shares string `json:"shares,omitempty"`
 }
 
 // NamespaceFacts is a named network namespace as seen.
@@ -72,4 +77,22 @@ type Route struct {
 	Peer   netip.Addr `json:"peer"`
 	Device string     `json:"device,omitempty"` // empty: no route
 	Source netip.Addr `json:"source,omitzero"`
+}
+
+// PortHolder is a socket of a process on a UDP port. The kernel's own sockets,
+// those of VXLAN links among them, are none.
+type PortHolder struct {
+	Port    int        `json:"port"`
+	Address netip.Addr `json:"address"`           // that it is bound to; 0.0.0.0 or ::: any
+	Process string     `json:"process,omitempty"` // command name; empty: not found out
+	PID     int        `json:"pid,omitempty"`
+}
+
+// HostRoute is a route of the host's main table that is none of vxorch's and
+// shares addresses with a subnet asked for. A default route is never one.
+type HostRoute struct {
+	Subnet  netip.Prefix `json:"subnet"` // as asked for
+	Prefix  netip.Prefix `json:"prefix"` // the route's destination
+	Device  string       `json:"device,omitempty"`
+	Gateway netip.Addr   `json:"gateway,omitzero"` // zero: the addresses are on the device's own link
 }

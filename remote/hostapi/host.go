@@ -63,6 +63,9 @@ type ObserveRequest struct {
 	Namespaces []string     `json:"namespaces,omitempty"` // names to report, whoever owns them; ours are reported anyway
 	Peers      []netip.Addr `json:"peers,omitempty"`      // look the route to each up
 	Virt       *VirtQuery   `json:"virt,omitempty"`       // read libvirt too; nil: only if VMs of the lab were made here
+
+	Ports   []int          `json:"ports,omitempty"`   // UDP ports; who holds one is reported
+	Subnets []netip.Prefix `json:"subnets,omitempty"` // the host's routes that overlap one are reported
 }
 
 // Batch is what one Apply runs: one round trip.

@@ -68,6 +68,8 @@ type Machine struct {
 	index      int // of the newest link
 	fault      Fault
 	virt       virt
+	holders    []hostapi.PortHolder
+	routes     []hostapi.HostRoute // without the subnets that they overlap
 }
 
 type link struct {

@@ -161,6 +161,7 @@ func (m *Machine) facts(req hostapi.ObserveRequest) hostapi.Facts {
 	if query != nil {
 		out.Virt = m.virt.facts(*query, req.Lab)
 	}
+	out.Holders, out.Overlaps = m.clashes(req.Ports, req.Subnets)
 	return out
 }
 

@@ -236,7 +236,7 @@ func parseDevice(message []byte) (*device, error) {
 	switch l := parsed.(type) {
 	case *netlink.Vxlan:
 		d.underlay = l.VtepDevIndex
-		d.VXLAN = &hostapi.VXLAN{VNI: l.VxlanId, Port: l.Port, Group: addrOf(l.Group), Local: addrOf(l.SrcAddr), Learning: l.Learning}
+		d.VXLAN = &hostapi.VXLAN{VNI: l.VxlanId, Port: l.Port, Group: addrOf(l.Group), Local: addrOf(l.SrcAddr), Learning: l.Learning, Shares: shares(l)}
 	case *netlink.Veth:
 		d.PeerIndex = attrs.ParentIndex
 	}

@@ -40,7 +40,14 @@ func (k *Kernel) Observe(ctx context.Context, req hostapi.ObserveRequest, store 
 	if err != nil {
 		return hostapi.Facts{}, err
 	}
-	facts.Links = choose(complete(devices, addresses, req.Lab, intents), req, facts.Routes)
+	all := complete(devices, addresses, req.Lab, intents)
+	if facts.Overlaps, err = k.overlaps(req.Subnets, all); err != nil {
+		return hostapi.Facts{}, err
+	}
+	if facts.Holders, err = portHolders(req.Ports, all); err != nil {
+		return hostapi.Facts{}, err
+	}
+	facts.Links = choose(all, req, facts.Routes)
 	if err := ctx.Err(); err != nil {
 		return hostapi.Facts{}, err
 	}
