@@ -10,6 +10,7 @@ import (
 
 	"vxorch/inventory"
 	"vxorch/orchestrator"
+	"vxorch/orchestrator/history"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
 	"vxorch/orchestrator/run"
@@ -22,6 +23,7 @@ type bench struct {
 	t        *testing.T
 	machines map[string]*hosttest.Machine
 	control  *orchestrator.Controller
+	history  history.Store
 
 	mu     sync.Mutex
 	events []run.Event
@@ -29,7 +31,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, hosts ...string) *bench {
-	b := &bench{t: t, machines: map[string]*hosttest.Machine{}, dead: map[string]error{}}
+	b := &bench{t: t, machines: map[string]*hosttest.Machine{}, dead: map[string]error{}, history: history.Store{Root: t.TempDir()}}
 	fabric := hosttest.NewFabric()
 	for _, h := range hosts {
 		b.machines[h] = fabric.NewMachine(h, hosttest.MachineOptions{})
@@ -47,7 +49,7 @@ func (b *bench) controller(user string) *orchestrator.Controller {
 			return b.machines[h.Name].Open(), nil
 		},
 		Resolve: func(context.Context, string) (netip.Addr, error) { return netip.Addr{}, fmt.Errorf("no such name") },
-		User:    user, Machine: "laptop", Parallel: 64, Now: time.Now,
+		User:    user, Machine: "laptop", Parallel: 64, Now: time.Now, History: b.history,
 		Events: func(e run.Event) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vxorch/inventory"
+	"vxorch/orchestrator/history"
 	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
@@ -28,6 +29,7 @@ type Controller struct {
 	User     string                                                     // who asks; goes into marks and locks
 	Machine  string                                                     // from where; goes into marks and locks
 	Images   images.Cache                                               // of VMs' images
+	History  history.Store                                              // remembers the hosts of deploys
 	Parallel int                                                        // hosts worked on at once
 	Now      func() time.Time
 	Events   func(run.Event) // progress; may be nil
@@ -41,6 +43,8 @@ type Outcome struct {
 	// a destroy left, for people. None: everything was done, though a probe may
 	// have failed.
 	Errs []error
+	// Warnings are for people, too; nothing failed.
+	Warnings []Warning
 }
 
 // Confirm is asked before a verb takes anything away; its error ends the verb
@@ -56,6 +60,7 @@ func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
 		return s.refuse("plan", err)
 	}
 	facts := s.gather(ctx, "", s.deployRequest(in))
+	s.nameLeft(s.recall(), facts)
 	p, problems := plan.Deploy(lab, facts, in)
 	return s.outcome("plan", p, problems)
 }
@@ -70,6 +75,7 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 		return s.refuse("deploy", err)
 	}
 	facts := s.gather(ctx, "deploy", s.deployRequest(in))
+	s.nameLeft(s.recall(), facts)
 	p, problems := plan.Deploy(lab, facts, in)
 	if s.locked() || len(problems) > 0 {
 		return s.outcome("deploy", plan.Plan{}, problems)
@@ -79,6 +85,7 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 			return s.refuse("deploy", err)
 		}
 	}
+	s.remember(facts)
 	sending := s.upload(ctx, p.Uploads)
 	s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), sending.await)
 	sending.end()
@@ -117,6 +124,7 @@ func (c *Controller) Destroy(ctx context.Context, lab *inventory.Lab, confirm Co
 		s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), nil)
 		s.lookForRemains(ctx)
 	}
+	s.forget()
 	return s.outcome("destroy", p, nil)
 }
 
@@ -169,7 +177,7 @@ func (s *session) lookForRemains(ctx context.Context) {
 // outcome sums the session up.
 func (s *session) outcome(verb string, p plan.Plan, problems []*plan.Problem) Outcome {
 	result := s.run.Result(s.lab.Name, verb)
-	result.Topology = topology(s.lab, p)
+	result.Topology, result.Left = topology(s.lab, p), s.left
 	errs := s.run.Errs()
 	for _, problem := range problems {
 		errs = append(errs, problem)
@@ -187,7 +195,7 @@ func (s *session) outcome(verb string, p plan.Plan, problems []*plan.Problem) Ou
 		result.Result = report.Fail
 	}
 	result.Sort()
-	return Outcome{Result: result, Plan: p, Errs: errs}
+	return Outcome{Result: result, Plan: p, Errs: errs, Warnings: s.warnings}
 }
 
 func topology(lab *inventory.Lab, p plan.Plan) report.Topology {

@@ -11,6 +11,7 @@ import (
 	"vxorch/inventory"
 	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/report"
 	"vxorch/orchestrator/run"
 	"vxorch/remote/hostapi"
 )
@@ -27,11 +28,13 @@ const (
 
 // session is one verb at work: its connections and its record.
 type session struct {
-	c       *Controller
-	lab     *inventory.Lab
-	run     *run.Run
-	refused error                    // what ended the verb before anything was changed
-	sources map[string]images.Source // by image
+	c        *Controller
+	lab      *inventory.Lab
+	run      *run.Run
+	refused  error                    // what ended the verb before anything was changed
+	sources  map[string]images.Source // by image
+	left     []report.Left            // hosts that the inventory no longer has
+	warnings []Warning
 
 	mu    sync.Mutex
 	hosts map[string]hostapi.Host // connected ones, by name

@@ -101,6 +101,16 @@ func printErrors(w io.Writer, err error) {
 	}
 }
 
+// printWarnings prints what people should know although nothing failed.
+func printWarnings(w io.Writer, warnings []orchestrator.Warning) {
+	for _, warning := range warnings {
+		fmt.Fprintf(w, "vxorch: warning: %s\n", report.Clean(warning.Message))
+		if warning.Hint != "" {
+			fmt.Fprintf(w, "vxorch: hint: %s\n", report.Clean(warning.Hint))
+		}
+	}
+}
+
 // flatten lists the errors that err joins.
 func flatten(err error) []error {
 	// inventory.Errors among them.

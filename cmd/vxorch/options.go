@@ -174,7 +174,7 @@ func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrato
 			return remote.Dial(ctx, target(h), options)
 		},
 		Resolve: resolve, User: who.Username, Machine: machine,
-		Images: images.Cache{Dir: images.DefaultDir()}, Parallel: c.Int("parallel"), Now: time.Now, Events: events,
+		Images: images.Cache{Dir: images.DefaultDir()}, History: store(), Parallel: c.Int("parallel"), Now: time.Now, Events: events,
 	}, nil
 }
 

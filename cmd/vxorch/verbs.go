@@ -111,7 +111,7 @@ func runPlan(c *cli.Context, s streams) error {
 	}, func(w io.Writer, o orchestrator.Outcome, format string) error {
 		switch {
 		case format == "json":
-			return o.Plan.WriteJSON(w, o.Errs)
+			return o.Plan.WriteJSON(w, o.Result.Left, o.Errs)
 		case len(o.Plan.Phases) == 0:
 			return nil // the errors say why there is none
 		}
@@ -251,6 +251,7 @@ func onHosts(c *cli.Context, s streams,
 	defer cancel()
 	outcome := verb(ctx, o, lab, asker{ctx, s, c.Bool("yes"), show.end})
 	show.end()
+	printWarnings(s.err, outcome.Warnings)
 	if keep {
 		if _, err := store().Save(outcome.Result); err != nil {
 			fmt.Fprintf(s.err, "vxorch: warning: this run is not kept for `vxorch report`: %v\n", err)

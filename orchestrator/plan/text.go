@@ -77,18 +77,22 @@ type jsonPhase struct {
 }
 
 type jsonPlan struct {
-	Version  int         `json:"version"`
-	Changes  int         `json:"changes"`
-	Phases   []jsonPhase `json:"phases"`
-	Uploads  []Upload    `json:"uploads"`
-	Networks []Network   `json:"networks"`
-	Errors   []string    `json:"errors"`
+	Version  int           `json:"version"`
+	Changes  int           `json:"changes"`
+	Phases   []jsonPhase   `json:"phases"`
+	Uploads  []Upload      `json:"uploads"`
+	Networks []Network     `json:"networks"`
+	Left     []report.Left `json:"left"`
+	Errors   []string      `json:"errors"`
 }
 
-// WriteJSON prints the plan for programs, with the errors that kept it from
-// being whole.
-func (p Plan) WriteJSON(w io.Writer, errs []error) error {
-	out := jsonPlan{Version: 1, Changes: p.Changes(), Phases: []jsonPhase{}, Uploads: append([]Upload{}, p.Uploads...), Networks: append([]Network{}, p.Networks...), Errors: []string{}}
+// WriteJSON prints the plan for programs, with the hosts that left the inventory
+// and the errors that kept it from being whole.
+func (p Plan) WriteJSON(w io.Writer, left []report.Left, errs []error) error {
+	out := jsonPlan{
+		Version: 1, Changes: p.Changes(), Phases: []jsonPhase{}, Uploads: append([]Upload{}, p.Uploads...), Networks: append([]Network{}, p.Networks...),
+		Left: append([]report.Left{}, left...), Errors: []string{},
+	}
 	for _, phase := range p.Phases {
 		row := jsonPhase{Name: phase.Name, Hosts: []jsonHost{}, Probes: len(phase.Probes)}
 		for _, name := range phase.busyHosts() {

@@ -38,6 +38,7 @@ func presentable(r *Result) *Result {
 	for i := range c.Findings {
 		c.Findings[i].Probes = list(c.Findings[i].Probes)
 	}
+	c.Left = list(r.Left)
 	c.Topology.Networks = list(r.Topology.Networks)
 	c.Topology.Endpoints = list(r.Topology.Endpoints)
 	return &c

@@ -22,6 +22,8 @@ type Result struct {
 	Probes   []Probe   `json:"probes"`
 	Findings []Finding `json:"findings"`
 	Topology Topology  `json:"topology"`
+	// Left are hosts that an earlier deploy reached and the inventory no longer has.
+	Left []Left `json:"left"`
 }
 
 // What a whole run, a host, a stage and a probe can come to.
@@ -102,6 +104,15 @@ type Finding struct {
 	Proof  string `json:"proof"`
 	Mend   string `json:"mend"`
 	Probes []int  `json:"probes"` // indices into Result.Probes
+}
+
+// Left is a host on which the lab still stands although the inventory has it no
+// more.
+type Left struct {
+	Name    string    `json:"name"`
+	Address string    `json:"address"`
+	Since   time.Time `json:"since"`   // of the last deploy that reached it; UTC
+	Destroy string    `json:"destroy"` // the command that takes the lab away from it
 }
 
 // Topology is what the lab consists of.
