@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/creachadair/jrpc2"
-
 	"vxorch/remote/hostapi"
 )
 
@@ -39,17 +37,15 @@ type ClientOptions struct {
 // broken, every call fails with ErrLost.
 type Client struct {
 	stream *frames
-	rpc    *jrpc2.Client
+	rpc    *caller
 	reason func() error
 
-	tickets atomic.Uint64
-	slots   chan struct{} // one a call under way
+	slots chan struct{} // one a call under way
 
 	lostOnce sync.Once
 	lostErr  *hostapi.Error
 
 	deaf      atomic.Bool   // a cancelled call was not answered in time
-	stopped   chan struct{} // closed when the stream has ended
 	closed    chan struct{} // closed by Close
 	closeOnce sync.Once
 	closeErr  error
@@ -63,15 +59,12 @@ func NewClient(rw io.ReadWriteCloser, opts ClientOptions) *Client {
 		heartbeat = defaultHeartbeat
 	}
 	c := &Client{
-		stream:  newFrames(rw, nil),
-		reason:  opts.Reason,
-		slots:   make(chan struct{}, maxCalls),
-		stopped: make(chan struct{}),
-		closed:  make(chan struct{}),
+		stream: newFrames(rw, nil),
+		reason: opts.Reason,
+		slots:  make(chan struct{}, maxCalls),
+		closed: make(chan struct{}),
 	}
-	c.rpc = jrpc2.NewClient(c.stream, &jrpc2.ClientOptions{
-		OnStop: func(*jrpc2.Client, error) { close(c.stopped) },
-	})
+	c.rpc = newCaller(c.stream)
 	go c.beat(heartbeat)
 	return c
 }
@@ -92,6 +85,9 @@ func (c *Client) Apply(ctx context.Context, b hostapi.Batch) (hostapi.BatchResul
 
 // Probe is hostapi.Prober's.
 func (c *Client) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.ProbeResult, error) {
+	if probes == nil {
+		probes = []hostapi.Probe{} // params of JSON-RPC are an array or an object, never null
+	}
 	results, err := call[[]hostapi.Probe, []hostapi.ProbeResult](ctx, c, methodProbe, probes)
 	if err != nil {
 		return nil, err
@@ -142,7 +138,7 @@ func (c *Client) Close() error {
 		ended := make(chan struct{})
 		go func() {
 			_ = c.stream.Close() // the host has let go, or cannot be reached
-			_ = c.rpc.Close()
+			<-c.rpc.stopped
 			close(ended)
 		}()
 		select {
@@ -157,7 +153,7 @@ func (c *Client) closeHost() error {
 	answer := make(chan error, 1)
 	go func() {
 		var r reply[none]
-		err := c.rpc.CallResult(context.Background(), methodClose, params[none]{Ticket: c.tickets.Add(1)}, &r)
+		err := c.rpc.call(context.Background(), methodClose, none{}, &r)
 		if err == nil && r.Error != nil {
 			err = known(r.Error)
 		}
@@ -181,8 +177,8 @@ func (c *Client) beat(every time.Duration) {
 		select {
 		case <-tick.C:
 			// A failure to send breaks the stream, which the calls find out.
-			_ = c.rpc.Notify(context.Background(), methodHeartbeat, nil)
-		case <-c.stopped:
+			_ = c.rpc.notify(methodHeartbeat, none{})
+		case <-c.rpc.stopped:
 			return
 		}
 	}
@@ -212,13 +208,11 @@ func call[Q, A any](ctx context.Context, c *Client, method string, request Q) (A
 		reply reply[A]
 		err   error
 	}
-	ticket := c.tickets.Add(1)
 	answer := make(chan outcome, 1)
-	// The library forgets a request whose context ends, and its answer with it;
-	// hence a context of its own and a goroutine that can be waited for.
+	// It may block with the stream, and that is what this call must not do.
 	go func() {
 		var o outcome
-		o.err = c.rpc.CallResult(context.Background(), method, params[Q]{ticket, request}, &o.reply)
+		o.err = c.rpc.call(ctx, method, request, &o.reply)
 		<-c.slots
 		answer <- o
 	}()
@@ -239,11 +233,6 @@ func call[Q, A any](ctx context.Context, c *Client, method string, request Q) (A
 		return empty, errClosed()
 	case <-ctx.Done():
 	}
-	go func() {
-		// It may block with the stream, and that is what this call must not do.
-		// A failure to send breaks the stream, which the call finds out.
-		_ = c.rpc.Notify(context.Background(), methodCancel, params[none]{Ticket: ticket})
-	}()
 	select {
 	case o := <-answer:
 		return finish(o)
@@ -260,11 +249,11 @@ func call[Q, A any](ctx context.Context, c *Client, method string, request Q) (A
 
 // failure is the error of a call that got no reply to be understood.
 func (c *Client) failure(method string, err error) error {
-	var e *jrpc2.Error
+	var e *fault
 	switch {
 	case errors.Is(err, errTooLarge):
 		return &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("%s: %v", method, err)}
-	case c.broken() || c.rpc.IsStopped(): // which may come a moment before
+	case c.broken():
 		return c.lost()
 	case errors.As(err, &e):
 		return strange("error %d to %s: %s", e.Code, method, e.Message)
@@ -273,10 +262,10 @@ func (c *Client) failure(method string, err error) error {
 }
 
 // broken tells whether the stream is of no more use: it failed, or what came over
-// it did. It does not ask the library, which holds its lock while it writes.
+// it did.
 func (c *Client) broken() bool {
 	select {
-	case <-c.stopped:
+	case <-c.rpc.stopped:
 		return true
 	default:
 		return c.stream.failure() != nil

@@ -17,11 +17,13 @@ const (
 
 var errTooLarge = errors.New("message is larger than 16 MiB")
 
-// frames is a jrpc2 channel over a byte stream. After any failure but a refusal
-// to send what is too large, the stream is closed: a frame may have been cut.
+// frames are messages over a byte stream. After any failure but a refusal to send
+// what is too large, the stream is closed: a frame may have been cut.
 type frames struct {
 	stream io.ReadWriteCloser
 	reader *bufio.Reader
+
+	sending sync.Mutex // held over a Write, which may block
 
 	mu    sync.Mutex
 	cause error // why no more frames can be read or written; nil: they can
@@ -54,6 +56,7 @@ func (w watched) Read(p []byte) (int, error) {
 }
 
 // Send writes body as one frame in one Write, so that it leaves in one packet.
+// Safe for concurrent use.
 func (f *frames) Send(body []byte) error {
 	if len(body) > maxFrame {
 		return errTooLarge
@@ -61,6 +64,8 @@ func (f *frames) Send(body []byte) error {
 	frame := make([]byte, 0, headerSize+len(body))
 	frame = binary.BigEndian.AppendUint32(frame, uint32(len(body)))
 	frame = append(frame, body...)
+	f.sending.Lock()
+	defer f.sending.Unlock()
 	if _, err := f.stream.Write(frame); err != nil {
 		return f.broken(err)
 	}
@@ -68,7 +73,7 @@ func (f *frames) Send(body []byte) error {
 }
 
 // Recv gives the body of the next frame. The error is io.EOF only where the
-// stream ended between two frames.
+// stream ended between two frames. One caller at a time.
 func (f *frames) Recv() ([]byte, error) {
 	body, err := readFrame(f.reader)
 	if err != nil {

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/creachadair/jrpc2"
-
 	"vxorch/remote/hostapi"
 )
 
@@ -47,16 +45,11 @@ func Serve(ctx context.Context, rw io.ReadWriteCloser, host hostapi.Host, opts S
 
 	s := &session{
 		host:    host,
-		running: map[uint64]context.CancelFunc{},
-		early:   map[uint64]bool{},
+		stream:  stream,
+		running: map[string]context.CancelFunc{},
 	}
-	server := jrpc2.NewServer(s, &jrpc2.ServerOptions{
-		DisableBuiltin: true,
-		Concurrency:    concurrency,
-		NewContext:     func() context.Context { return ctx },
-	}).Start(stream)
 	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
+	go func() { ended <- s.read(ctx) }()
 
 	var err error
 	select {
@@ -82,55 +75,105 @@ func ignoreClosed(err error) error {
 
 // session is what one Serve knows of its calls.
 type session struct {
-	host hostapi.Host
+	host   hostapi.Host
+	stream *frames
 
 	mu      sync.Mutex
-	running map[uint64]context.CancelFunc // by ticket
-	// early are tickets that were cancelled while no such call ran, since two
-	// messages may be handled in either order. Those of calls that had just
-	// been answered stay: a number each, a handful in a session's life.
-	early map[uint64]bool
-	over  bool // no call may begin
-	calls sync.WaitGroup
+	running map[string]context.CancelFunc // by the ID of the request
+	over    bool                          // no call may begin
+	calls   sync.WaitGroup
 
 	once     sync.Once
 	closeErr error
 }
 
-// Assign gives the handler of a method: jrpc2.Assigner.
-func (s *session) Assign(_ context.Context, method string) jrpc2.Handler {
+// read takes messages, one after the other, until the stream ends, so that a
+// cancel finds its call. No call holds it up: however many block, heartbeats and
+// cancels are read. Only a client that does not read refusals is not read either.
+func (s *session) read(ctx context.Context) error {
+	for {
+		body, err := s.stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var req request[json.RawMessage]
+		switch err := json.Unmarshal(body, &req); {
+		case err != nil:
+			s.send(refusal(nil, codeParse, err.Error()))
+		case req.Version != version || req.Method == "":
+			s.send(refusal(req.ID, codeInvalidRequest, "this is no request of JSON-RPC 2.0"))
+		case req.ID == nil:
+			s.notified(req)
+		default:
+			s.serve(ctx, req)
+		}
+	}
+}
+
+// notified takes what is not answered. Of a heartbeat, its bytes have done what
+// it is for.
+func (s *session) notified(req request[json.RawMessage]) {
+	var p cancelParams
+	if req.Method != methodCancel || json.Unmarshal(req.Params, &p) != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cancel, ok := s.running[string(p.ID)]; ok { // else it has just been answered
+		cancel()
+	}
+}
+
+// serve answers one call, in a goroutine of its own.
+func (s *session) serve(ctx context.Context, req request[json.RawMessage]) {
+	if req.Method == methodClose {
+		go func() { s.send(encode(req.ID, reply[none]{Error: hostapi.AsError(s.close())})) }()
+		return
+	}
+	do := s.handler(req.Method)
+	if do == nil {
+		s.send(refusal(req.ID, codeNoMethod, fmt.Sprintf("there is no method %.100q", req.Method)))
+		return
+	}
+	ctx, end, err := s.begin(ctx, string(req.ID))
+	if err != nil {
+		s.send(encode(req.ID, reply[none]{Error: hostapi.AsError(err)}))
+		return
+	}
+	go func() {
+		answer := do(ctx, req)
+		end() // before it is sent, which may block
+		s.send(answer)
+	}()
+}
+
+// send sends an answer. A failure breaks the stream, which read finds out.
+func (s *session) send(answer []byte) { _ = s.stream.Send(answer) }
+
+// handler does what a request asks for and gives the answer to it.
+type handler func(context.Context, request[json.RawMessage]) []byte
+
+func (s *session) handler(method string) handler {
 	switch method {
 	case methodObserve:
-		return handler(s, method, s.host.Observe)
+		return handle(s.host.Observe)
 	case methodApply:
-		return handler(s, method, s.host.Apply)
+		return handle(s.host.Apply)
 	case methodProbe:
-		return handler(s, method, s.host.Probe)
+		return handle(s.host.Probe)
 	case methodPutImage:
-		return handler(s, method, s.host.PutImage)
+		return handle(s.host.PutImage)
 	case methodMissing:
-		return handler(s, method, optional(s.host, hostapi.Preparer.Missing))
+		return handle(optional(s.host, hostapi.Preparer.Missing))
 	case methodPrepare:
-		return handler(s, method, optional(s.host, hostapi.Preparer.Prepare))
+		return handle(optional(s.host, hostapi.Preparer.Prepare))
 	case methodClean:
-		return handler(s, method, optional(s.host, func(h hostapi.Cleaner, ctx context.Context, _ none) ([]string, error) {
+		return handle(optional(s.host, func(h hostapi.Cleaner, ctx context.Context, _ none) ([]string, error) {
 			return h.Clean(ctx)
 		}))
-	case methodClose:
-		return func(context.Context, *jrpc2.Request) (any, error) {
-			return reply[none]{Error: hostapi.AsError(s.close())}, nil
-		}
-	case methodCancel:
-		return func(_ context.Context, req *jrpc2.Request) (any, error) {
-			var p params[none]
-			if err := req.UnmarshalParams(&p); err != nil {
-				return nil, err
-			}
-			s.cancel(p.Ticket)
-			return nil, nil
-		}
-	case methodHeartbeat: // its bytes have done what it is for
-		return func(context.Context, *jrpc2.Request) (any, error) { return nil, nil }
 	}
 	return nil
 }
@@ -146,56 +189,46 @@ func optional[H, Q, A any](host hostapi.Host, do func(H, context.Context, Q) (A,
 	}
 }
 
-// handler answers one method by do. A failure of do is part of the reply; the
-// handler's own error says that the request was not understood.
-func handler[Q, A any](s *session, method string, do func(context.Context, Q) (A, error)) jrpc2.Handler {
-	return func(ctx context.Context, req *jrpc2.Request) (any, error) {
-		var p params[Q]
-		if err := req.UnmarshalParams(&p); err != nil {
-			return nil, err
+// handle answers a request by do. A failure of do is part of the reply; an error
+// of JSON-RPC says that the request was not understood.
+func handle[Q, A any](do func(context.Context, Q) (A, error)) handler {
+	return func(ctx context.Context, req request[json.RawMessage]) []byte {
+		var q Q
+		if len(req.Params) > 0 {
+			if err := json.Unmarshal(req.Params, &q); err != nil {
+				return refusal(req.ID, codeInvalidParams, err.Error())
+			}
 		}
-		ctx, end, err := s.begin(ctx, p.Ticket)
-		if err != nil {
-			return reply[A]{Error: hostapi.AsError(err)}, nil
-		}
-		defer end()
 		var r reply[A]
-		r.Result, err = guarded(ctx, method, do, p.Request)
+		var err error
+		r.Result, err = guarded(ctx, req.Method, do, q)
 		r.Error = asError(err)
-		return bounded(r)
+		return encode(req.ID, r)
 	}
 }
 
-func (s *session) begin(ctx context.Context, ticket uint64) (context.Context, func(), error) {
+func (s *session) begin(ctx context.Context, id string) (context.Context, func(), error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
 		return nil, nil, &hostapi.Error{Kind: hostapi.KindLost, Message: "the session is closed"}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	if s.early[ticket] {
-		delete(s.early, ticket)
-		cancel()
+	if _, twice := s.running[id]; twice {
+		return nil, nil, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("a call with the ID %.20s is under way", id)}
 	}
-	s.running[ticket] = cancel
+	if len(s.running) == concurrency {
+		return nil, nil, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("%d calls are under way", concurrency)}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s.running[id] = cancel
 	s.calls.Add(1)
 	return ctx, func() {
 		s.mu.Lock()
-		delete(s.running, ticket)
+		delete(s.running, id)
 		s.mu.Unlock()
 		cancel()
 		s.calls.Done()
 	}, nil
-}
-
-func (s *session) cancel(ticket uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if cancel, ok := s.running[ticket]; ok {
-		cancel()
-		return
-	}
-	s.early[ticket] = true
 }
 
 // close ends what runs, then closes the host: once.
@@ -257,19 +290,24 @@ func asError(err error) *hostapi.Error {
 	return e
 }
 
-// bounded encodes r, or says that it cannot be sent: jrpc2 would drop it and
-// leave the client waiting.
-func bounded[A any](r reply[A]) (json.RawMessage, error) {
-	body, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
-	const envelope = 256 // bytes, more than JSON-RPC puts around a result
-	if len(body) > maxFrame-envelope {
-		return json.Marshal(reply[none]{Error: &hostapi.Error{
+// encode gives the answer of r to the request of that ID, or one that says that
+// it cannot be sent: the client must not wait in vain.
+func encode[A any](id json.RawMessage, r reply[A]) []byte {
+	body, err := json.Marshal(answer[reply[A]]{Version: version, ID: id, Result: r})
+	switch {
+	case err != nil:
+		return refusal(id, codeInternal, err.Error())
+	case len(body) > maxFrame:
+		return encode(id, reply[none]{Error: &hostapi.Error{
 			Kind:    hostapi.KindInternal,
 			Message: fmt.Sprintf("the answer of %d bytes: %v", len(body), errTooLarge),
 		}})
 	}
-	return body, nil
+	return body
+}
+
+// refusal is the answer to a request that was not understood.
+func refusal(id json.RawMessage, code int, message string) []byte {
+	body, _ := json.Marshal(answer[json.RawMessage]{Version: version, ID: id, Error: &fault{code, message}})
+	return body
 }

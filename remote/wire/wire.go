@@ -9,11 +9,7 @@
 // answered.
 package wire
 
-import (
-	"time"
-
-	"vxorch/remote/hostapi"
-)
+import "time"
 
 // The methods of the protocol. Those that are not answered are notifications.
 const (
@@ -25,7 +21,7 @@ const (
 	methodPrepare   = "prepare"
 	methodClean     = "clean"
 	methodClose     = "close"
-	methodCancel    = "cancel"    // not answered: params without a request
+	methodCancel    = "cancel"    // not answered
 	methodHeartbeat = "heartbeat" // not answered
 )
 
@@ -41,25 +37,7 @@ const (
 	cancelGrace = 500 * time.Millisecond
 
 	// maxCalls is how many calls a Client has under way; more wait their turn.
-	// The server runs more than that, so that no number of blocked calls keeps
-	// a heartbeat or a cancel from being read.
+	// The server refuses none of them.
 	maxCalls    = 64
 	concurrency = 2 * maxCalls
 )
-
-// params are those of every call. The ticket is what a cancel names: the
-// controller's JSON-RPC library does not tell a caller its request's id.
-type params[Q any] struct {
-	Ticket  uint64 `json:"ticket"`
-	Request Q      `json:"request"`
-}
-
-// reply is the result of every call. It carries both result and error, since
-// the steps done before one failed matter as much as the failure.
-type reply[A any] struct {
-	Result A              `json:"result"`
-	Error  *hostapi.Error `json:"error,omitempty"`
-}
-
-// none is the request or the result of what has none.
-type none struct{}

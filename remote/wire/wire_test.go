@@ -287,19 +287,33 @@ func TestCallWithEndedContextIsNotSent(t *testing.T) {
 	}
 }
 
-func TestCancelThatOvertakesItsCallIsKept(t *testing.T) {
-	s := &session{running: map[uint64]context.CancelFunc{}, early: map[uint64]bool{}}
-	s.cancel(7)
-	ctx, end, err := s.begin(t.Context(), 7)
-	if err != nil {
-		t.Fatal(err)
+func TestCancelRightBehindItsCallFindsIt(t *testing.T) {
+	near, far := net.Pipe()
+	served := make(chan error, 1)
+	go func() {
+		served <- Serve(t.Context(), far, &stub{probe: func(ctx context.Context, _ []hostapi.Probe) ([]hostapi.ProbeResult, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}, ServeOptions{})
+	}()
+	peer := newFrames(near, nil)
+	for id := range 100 {
+		for _, m := range []string{
+			`{"jsonrpc":"2.0","id":%d,"method":"probe","params":[]}`,
+			`{"jsonrpc":"2.0","method":"cancel","params":{"id":%d}}`,
+		} {
+			if err := peer.Send(fmt.Appendf(nil, m, id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"result":{"result":null,"error":{"kind":9,"message":"context canceled"}}}`, id)
+		if got, err := peer.Recv(); string(got) != want {
+			t.Fatalf("answer %s, %v; want %s", got, err, want)
+		}
 	}
-	defer end()
-	if ctx.Err() == nil {
-		t.Error("the call runs on")
-	}
-	if len(s.early) != 0 {
-		t.Errorf("early: %v, want none", s.early)
+	peer.Close()
+	if err := within(t, served, "Serve's return"); err != nil {
+		t.Errorf("Serve: %v", err)
 	}
 }
 
@@ -342,7 +356,7 @@ func TestLeaseExpiryCancelsWorkAndClosesTheHost(t *testing.T) {
 		served := make(chan error, 1)
 		go func() { served <- Serve(t.Context(), far, host, ServeOptions{}) }()
 		// A client that asks and falls silent, without closing anything.
-		if err := newFrames(near, nil).Send([]byte(`{"jsonrpc":"2.0","id":1,"method":"probe","params":{"ticket":1,"request":[]}}`)); err != nil {
+		if err := newFrames(near, nil).Send([]byte(`{"jsonrpc":"2.0","id":1,"method":"probe","params":[]}`)); err != nil {
 			t.Fatal(err)
 		}
 		err := within(t, served, "Serve's return")
@@ -461,7 +475,7 @@ func TestEOFCancelsCallsAndWaitsForThem(t *testing.T) {
 	near, far := net.Pipe()
 	served := make(chan error, 1)
 	go func() { served <- Serve(t.Context(), far, host, ServeOptions{}) }()
-	go newFrames(near, nil).Send([]byte(`{"jsonrpc":"2.0","id":1,"method":"probe","params":{"ticket":1,"request":[]}}`))
+	go newFrames(near, nil).Send([]byte(`{"jsonrpc":"2.0","id":1,"method":"probe","params":[]}`))
 	within(t, began, "the call")
 	near.Close()
 	if err := within(t, served, "Serve's return"); err != nil {
@@ -539,7 +553,7 @@ func TestGarbageFromTheHostEndsTheClient(t *testing.T) {
 			c := NewClient(near, ClientOptions{})
 			defer c.Close()
 			go far.Write([]byte(garbage))
-			within(t, c.stopped, "the client's end")
+			within(t, c.rpc.stopped, "the client's end")
 			if _, err := c.Observe(t.Context(), hostapi.ObserveRequest{}); !errors.Is(err, hostapi.ErrLost) {
 				t.Errorf("error %v, want ErrLost", err)
 			}
@@ -704,7 +718,7 @@ func TestServerRefusesNonsenseAndGoesOn(t *testing.T) {
 	peer := newFrames(near, nil)
 	for _, request := range []string{
 		`{"jsonrpc":"2.0","id":1,"method":"rpc.serverInfo"}`,
-		`{"jsonrpc":"2.0","id":2,"method":"observe","params":{"ticket":"x"}}`,
+		`{"jsonrpc":"2.0","id":2,"method":"observe","params":{"lab":7}}`,
 		`not json`,
 	} {
 		if err := peer.Send([]byte(request)); err != nil {
