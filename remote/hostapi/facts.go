@@ -43,8 +43,9 @@ type Link struct {
 	Mark      *Mark          `json:"mark,omitempty"` // nil: not vxorch's
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	VXLAN     *VXLAN         `json:"vxlan,omitempty"` // of kind vxlan
-	// Quiet: no IPv6 link-local address is generated and router advertisements
-	// are not accepted, or the kernel has no IPv6.
+	// Quiet: ARP is answered for the link's own addresses only, no IPv6 link-local
+	// address is generated and router advertisements are not accepted, or the
+	// kernel has no IPv6.
 	Quiet bool `json:"quiet,omitempty"`
 	// PeerIndex is, of a veth, the other end's index in its own namespace.
 	PeerIndex int `json:"peer_index,omitempty"`

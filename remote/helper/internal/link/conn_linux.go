@@ -21,6 +21,10 @@ import (
 const (
 	rtextFilterSkipStats = 1 << 3
 	devconfAcceptRA      = 3
+	// Of IPv4, which counts from 1 (linux/ip.h).
+	devconfForwarding = 1
+	devconfRPFilter   = 8
+	devconfARPIgnore  = 19
 )
 
 // conn is the links and addresses of one network namespace. It holds the
@@ -63,7 +67,6 @@ type device struct {
 	alias    string
 	master   int // index; 0: none
 	underlay int // index; of a VXLAN link, 0: none
-	hasIPv6  bool
 }
 
 // request is one about the link of that index; 0: that attributes name, or all.
@@ -264,12 +267,25 @@ func (d *device) parseMore(message []byte) error {
 			})
 		case unix.IFLA_AF_SPEC:
 			return eachAttribute(value, func(kind uint16, value []byte) error {
-				if kind == unix.AF_INET6 {
-					d.hasIPv6 = true
+				switch kind {
+				case unix.AF_INET:
+					return d.parseIPv4(value)
+				case unix.AF_INET6:
 					return d.parseIPv6(value)
 				}
 				return nil
 			})
+		}
+		return nil
+	})
+}
+
+// parseIPv4 reads whether the link is quiet.
+func (d *device) parseIPv4(attributes []byte) error {
+	return eachAttribute(attributes, func(kind uint16, value []byte) error {
+		const at = 4 * (devconfARPIgnore - 1)
+		if kind == unix.IFLA_INET_CONF && len(value) >= at+4 {
+			d.Quiet = d.Quiet && binary.NativeEndian.Uint32(value[at:]) != 0
 		}
 		return nil
 	})
@@ -288,7 +304,7 @@ func (d *device) parseIPv6(attributes []byte) error {
 		}
 		return nil
 	})
-	d.Quiet = !generates && !accepts
+	d.Quiet = d.Quiet && !generates && !accepts
 	return err
 }
 

@@ -102,7 +102,7 @@ func (w outer) explained(err error) error {
 const minIPv6 = 1280
 
 // adjust brings a link that exists to what is wanted, in the order that keeps it
-// quiet: its IPv6 settings come before it is up.
+// quiet: its IP settings come before it is up.
 func (b *Batch) adjust(w outer, d *device, mac net.HardwareAddr, master int) error {
 	loud := !d.Quiet || d.MTU < minIPv6 && w.mtu >= minIPv6
 	if d.Up && loud {
@@ -167,10 +167,38 @@ func (d *device) properties(mac net.HardwareAddr, mtu int) (changes []nl.Netlink
 	return changes
 }
 
-// hush keeps a link from making itself a link-local address and from listening
-// to router advertisements, so that nobody in the lab can talk to the host.
-// Netlink shows the latter but cannot set it. The link's name was checked.
+// hush keeps the host from being spoken to over a link, so that nobody in the lab
+// reaches its daemons. All of it goes with the link.
 func (b *Batch) hush(d *device) error {
+	if err := b.hushIPv4(d); err != nil {
+		return err
+	}
+	return b.hushIPv6(d)
+}
+
+// hushIPv4 has the host answer ARP for the link's own addresses only, which are
+// those of a proof: the kernel would answer for every address that the host has
+// (Documentation/networking/ip-sysctl.rst, arp_ignore). Who knows the link's
+// hardware address needs no ARP; what he sends is dropped, since no route leads
+// back to him over the link (rp_filter), and it is not passed on (forwarding).
+// Others may set the latter two, as systemd-sysctl does on every link, so that
+// their drift is none of ours.
+func (b *Batch) hushIPv4(d *device) error {
+	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	conf := spec.AddRtAttr(unix.AF_INET, nil).AddRtAttr(unix.IFLA_INET_CONF, nil)
+	conf.AddRtAttr(devconfARPIgnore, nl.Uint32Attr(1))
+	conf.AddRtAttr(devconfRPFilter, nl.Uint32Attr(1))
+	conf.AddRtAttr(devconfForwarding, nl.Uint32Attr(0))
+	if err := b.host.set(d.Index, spec); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
+		return fmt.Errorf("answer ARP for its own addresses only: %w", err)
+	}
+	return nil
+}
+
+// hushIPv6 keeps a link from making itself a link-local address and from listening
+// to router advertisements. Netlink shows the latter but cannot set it. The link's
+// name was checked.
+func (b *Batch) hushIPv6(d *device) error {
 	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
 	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, nl.Uint8Attr(nl.IN6_ADDR_GEN_MODE_NONE))
 	err := b.host.set(d.Index, spec)
