@@ -31,6 +31,17 @@ func (s *session) recall() map[string]history.Host {
 	return known
 }
 
+// lastKnown is what the lab's hosts said when they were last deployed to.
+func (s *session) lastKnown(known map[string]history.Host) map[string]hostapi.Facts {
+	facts := map[string]hostapi.Facts{}
+	for _, h := range s.lab.Hosts {
+		if k, ok := known[h.Name]; ok && k.Facts != nil && reaches(k, h) {
+			facts[h.Name] = *k.Facts
+		}
+	}
+	return facts
+}
+
 func (s *session) warn(w Warning) {
 	if !slices.Contains(s.warnings, w) {
 		s.warnings = append(s.warnings, w)

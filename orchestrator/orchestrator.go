@@ -22,7 +22,8 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-// Controller runs verbs on behalf of one user. All fields but Events are needed.
+// Controller runs verbs on behalf of one user. All fields are needed but Part and
+// Events.
 type Controller struct {
 	Dial     func(context.Context, inventory.Host) (hostapi.Host, error)
 	Resolve  func(ctx context.Context, name string) (netip.Addr, error) // a host's SSH address
@@ -31,6 +32,7 @@ type Controller struct {
 	Images   images.Cache                                               // of VMs' images
 	History  history.Store                                              // remembers the hosts of deploys
 	Parallel int                                                        // hosts worked on at once
+	Part     []string                                                   // names of the hosts to work on, no other being contacted; none: all
 	Now      func() time.Time
 	Events   func(run.Event) // progress; may be nil
 }
@@ -60,7 +62,9 @@ func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
 		return s.refuse("plan", err)
 	}
 	facts := s.gather(ctx, "", s.deployRequest(in))
-	s.nameLeft(s.recall(), facts)
+	known := s.recall()
+	s.nameLeft(known, facts)
+	in.Known = s.lastKnown(known)
 	p, problems := plan.Deploy(lab, facts, in)
 	return s.outcome("plan", p, problems)
 }
@@ -75,7 +79,9 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 		return s.refuse("deploy", err)
 	}
 	facts := s.gather(ctx, "deploy", s.deployRequest(in))
-	s.nameLeft(s.recall(), facts)
+	known := s.recall()
+	s.nameLeft(known, facts)
+	in.Known = s.lastKnown(known)
 	p, problems := plan.Deploy(lab, facts, in)
 	if s.locked() || len(problems) > 0 {
 		return s.outcome("deploy", plan.Plan{}, problems)
@@ -100,8 +106,8 @@ func (c *Controller) Verify(ctx context.Context, lab *inventory.Lab) Outcome {
 	defer s.close()
 	s.connect(ctx)
 	containers, vms := verify.Mesh(lab)
-	s.run.Prove(ctx, plan.PhaseProof, containers, s.hosts)
-	if len(vms) > 0 {
+	s.run.Prove(ctx, plan.PhaseProof, verify.Among(c.Part, containers), s.hosts)
+	if vms = verify.Among(c.Part, vms); len(vms) > 0 {
 		s.run.Prove(ctx, plan.PhaseVMProof, vms, s.hosts)
 	}
 	return s.outcome("verify", plan.Plan{}, nil)

@@ -30,6 +30,7 @@ const (
 type session struct {
 	c        *Controller
 	lab      *inventory.Lab
+	chosen   []string // names of the hosts to work on, in the lab's order
 	run      *run.Run
 	refused  error                    // what ended the verb before anything was changed
 	sources  map[string]images.Source // by image
@@ -42,11 +43,15 @@ type session struct {
 
 func (c *Controller) begin(lab *inventory.Lab) *session {
 	addresses := map[string]string{}
+	var chosen []string
 	for _, h := range lab.Hosts {
-		addresses[h.Name] = h.Address
+		if len(c.Part) == 0 || slices.Contains(c.Part, h.Name) {
+			addresses[h.Name] = h.Address
+			chosen = append(chosen, h.Name)
+		}
 	}
 	return &session{
-		c: c, lab: lab, hosts: map[string]hostapi.Host{},
+		c: c, lab: lab, chosen: chosen, hosts: map[string]hostapi.Host{},
 		run: run.New(addresses, c.Parallel, c.Now, c.Events),
 	}
 }
@@ -68,11 +73,11 @@ func (s *session) host(name string) hostapi.Host {
 	return s.hosts[name]
 }
 
-// each calls f for every host of the lab at once and waits for all.
+// each calls f for every host to work on at once and waits for all.
 func (s *session) each(f func(name string)) {
 	var wg sync.WaitGroup
-	for _, h := range s.lab.Hosts {
-		wg.Go(func() { f(h.Name) })
+	for _, name := range s.chosen {
+		wg.Go(func() { f(name) })
 	}
 	wg.Wait()
 }
@@ -112,7 +117,7 @@ func (s *session) gather(ctx context.Context, verb string, request func(host str
 		lock = &hostapi.Holder{User: s.c.User, Controller: s.c.Machine, Verb: verb, Since: s.c.Now().UTC()}
 	}
 	peers := s.resolvePeers(ctx)
-	leader := newElection(s.lab)
+	leader := newElection(s.chosen)
 	var mu sync.Mutex
 	gathered := map[string]hostapi.Facts{}
 	s.each(func(name string) {
@@ -180,12 +185,8 @@ type election struct {
 	lost   chan struct{} // closed when another holds it
 }
 
-func newElection(lab *inventory.Lab) *election {
-	names := make([]string, len(lab.Hosts))
-	for i, h := range lab.Hosts {
-		names[i] = h.Name
-	}
-	return &election{slices.Min(names), make(chan struct{}), make(chan struct{})}
+func newElection(hosts []string) *election {
+	return &election{slices.Min(hosts), make(chan struct{}), make(chan struct{})}
 }
 
 // report tells what came of a host; called once a host.

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -19,12 +20,15 @@ const stageImage = "image"
 // prepareImages looks up the images that the lab's VMs use, fetching what is
 // given by URL, and makes the VMs' seeds. It reaches no host.
 func (s *session) prepareImages(ctx context.Context) (plan.Inputs, error) {
-	in := plan.Inputs{Images: map[string]hostapi.Image{}, Sizes: map[string]int64{}, Seeds: map[string][]byte{}}
+	in := plan.Inputs{Part: s.c.Part, Images: map[string]hostapi.Image{}, Sizes: map[string]int64{}, Seeds: map[string][]byte{}}
 	s.sources = map[string]images.Source{}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	asked := map[string]bool{}
 	for _, vm := range s.lab.VMs {
+		if !slices.Contains(s.chosen, vm.Host) {
+			continue
+		}
 		if vm.Provision == inventory.ProvisionAuto || vm.Provision == inventory.ProvisionNoCloud {
 			seed, err := images.Seed(s.lab, vm)
 			if err != nil {

@@ -99,7 +99,7 @@ func validateVerb(s streams) *cli.Command {
 func planVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "print the steps that deploy would run", ArgsUsage: "[INVENTORY]",
-		Flags:        append(runFlags(), &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 if there is work"}),
+		Flags:        append(append(runFlags(), partFlags()...), &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 if there is work"}),
 		OnUsageError: badUsage,
 		Action:       func(c *cli.Context) error { return runPlan(c, s) },
 	}
@@ -130,7 +130,7 @@ func deployVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "build the lab, prove it, report", ArgsUsage: "[INVENTORY]",
 		Description:  "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has, and before it makes a VM anew, since what is on its disk is lost then.",
-		Flags:        append(runFlags(), yesFlag(), &cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
+		Flags:        append(append(runFlags(), partFlags()...), yesFlag(), &cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			if c.Bool("dry-run") {
@@ -150,7 +150,7 @@ func deployVerb(s streams) *cli.Command {
 func verifyVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "verify", Usage: "send the probes again", ArgsUsage: "[INVENTORY]",
-		Flags: runFlags(), OnUsageError: badUsage,
+		Flags: append(runFlags(), partFlags()...), OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, _ asker) orchestrator.Outcome {
 				return o.Verify(ctx, lab)
@@ -167,7 +167,7 @@ func destroyVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "destroy", Usage: "take the lab away", ArgsUsage: "[INVENTORY]",
 		Description: "Removes everything that bears the lab's mark on its hosts, and nothing else. Without an inventory: --lab NAME --host ADDRESS …",
-		Flags: append(runFlags(), yesFlag(),
+		Flags: append(append(runFlags(), partFlags()...), yesFlag(),
 			&cli.StringFlag{Name: "lab", Usage: "the lab's `NAME`, without an inventory"},
 			&cli.StringSliceFlag{Name: "host", Usage: "a `HOST` of it as for init; may be repeated"},
 			&cli.StringFlag{Name: "identity", Usage: "private key `FILE` for --host"},
@@ -237,6 +237,9 @@ func onHosts(c *cli.Context, s streams,
 	}
 	o, err := controller(c, s, show.event)
 	if err != nil {
+		return none, err
+	}
+	if o.Part, err = partOf(c, lab); err != nil {
 		return none, err
 	}
 	// What cannot be written is known before hosts are changed.

@@ -32,7 +32,7 @@ const proofLifetime = 60 * time.Second
 // take their time, and theirs. Problems, if any, are all there are, and the plan
 // is then empty.
 func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) (Plan, []*Problem) {
-	d := &deployment{lab: lab, facts: facts, inputs: in, underlays: map[string]underlay{}, newBridges: map[hostNetwork]bool{}}
+	d := &deployment{lab: lab, facts: facts, inputs: in, underlays: map[string]underlay{}, standIns: map[string]underlay{}, newBridges: map[hostNetwork]bool{}}
 	for _, host := range lab.Hosts {
 		if _, ok := facts[host.Name]; ok {
 			d.hosts = append(d.hosts, host.Name)
@@ -61,6 +61,7 @@ type deployment struct {
 	inputs    Inputs
 	hosts     []string // with facts, in the lab's order
 	underlays map[string]underlay
+	standIns  map[string]underlay // of hosts that are not at hand, as last known
 	networks  []settledNetwork
 	problems  []*Problem
 
@@ -89,6 +90,7 @@ func (d *deployment) settle() {
 	if len(d.problems) > 0 {
 		return
 	}
+	d.standIn()
 	for _, network := range d.lab.Networks {
 		mtu, problem := d.settleMTU(network)
 		if problem != nil {
@@ -104,7 +106,7 @@ func (d *deployment) settle() {
 
 // plan needs everything settled and nothing foreign in the way.
 func (d *deployment) plan() Plan {
-	var p Plan
+	p := Plan{StandIns: d.takenAsKnown()}
 	vteps := Phase{Name: PhaseVTEP, Proof: PhaseVTEPProof, Steps: map[string][]hostapi.Step{}}
 	build := Phase{Name: PhaseBuild, Proof: PhaseProof, Steps: map[string][]hostapi.Step{}}
 	for _, host := range d.hosts {
@@ -122,7 +124,8 @@ func (d *deployment) plan() Plan {
 	}
 	vms := Phase{Name: PhaseVM, Steps: map[string][]hostapi.Step{}}
 	guests := Phase{Name: PhaseGuest, Proof: PhaseVMProof, Steps: map[string][]hostapi.Step{}}
-	build.Probes, guests.Probes = verify.Mesh(d.lab)
+	containers, virtual := verify.Mesh(d.lab)
+	build.Probes, guests.Probes = verify.Among(d.inputs.Part, containers), verify.Among(d.inputs.Part, virtual)
 	p.Phases = []Phase{vteps, build}
 	if len(d.lab.VMs) > 0 {
 		for _, host := range d.hosts {
@@ -151,6 +154,8 @@ func (d *deployment) raise(network settledNetwork, vteps *Phase, build Phase) Ne
 	vteps.Probes = append(vteps.Probes, pairs...)
 	settled := Network{Name: network.Name, MTU: network.mtu, Group: network.group.String()}
 	switch {
+	case len(d.hosts) == 1 && len(d.lab.Hosts) > 1:
+		settled.Unproved = "one host alone is at hand"
 	case len(d.hosts) == 1:
 		settled.Unproved = "there is one host only"
 	case len(pairs) == 0:

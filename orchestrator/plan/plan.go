@@ -20,6 +20,9 @@ type Plan struct {
 	Uploads []Upload
 	// Networks is how the hosts settled what the inventory left to them.
 	Networks []Network
+	// StandIns are the hosts that are not at hand and for whose underlay what was
+	// last known of them stands.
+	StandIns []string
 }
 
 // Phase is a batch of steps a host, in parallel, then the probes once every

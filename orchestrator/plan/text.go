@@ -46,6 +46,9 @@ func (p Plan) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "VTEP proof of %s skipped: %s\n", n.Name, n.Unproved)
 		}
 	}
+	if len(p.StandIns) > 0 {
+		fmt.Fprintf(&b, "taken as last known: %s\n", strings.Join(p.StandIns, ", "))
+	}
 	if n := p.Changes(); n == 0 {
 		b.WriteString("nothing to change\n")
 	} else {
@@ -82,6 +85,7 @@ type jsonPlan struct {
 	Phases   []jsonPhase   `json:"phases"`
 	Uploads  []Upload      `json:"uploads"`
 	Networks []Network     `json:"networks"`
+	StandIns []string      `json:"stand_ins,omitempty"` // hosts taken as last known
 	Left     []report.Left `json:"left"`
 	Errors   []string      `json:"errors"`
 }
@@ -91,7 +95,7 @@ type jsonPlan struct {
 func (p Plan) WriteJSON(w io.Writer, left []report.Left, errs []error) error {
 	out := jsonPlan{
 		Version: 1, Changes: p.Changes(), Phases: []jsonPhase{}, Uploads: append([]Upload{}, p.Uploads...), Networks: append([]Network{}, p.Networks...),
-		Left: append([]report.Left{}, left...), Errors: []string{},
+		StandIns: p.StandIns, Left: append([]report.Left{}, left...), Errors: []string{},
 	}
 	for _, phase := range p.Phases {
 		row := jsonPhase{Name: phase.Name, Hosts: []jsonHost{}, Probes: len(phase.Probes)}

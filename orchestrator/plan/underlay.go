@@ -112,17 +112,13 @@ func sourceAddress(device hostapi.Link, facts hostapi.Facts) netip.Addr {
 
 // settleMTU is the overlay's MTU: as given, else the smallest underlay's less
 // the overhead, the same on every host since one segment has no router to tell
-// a sender that a frame is too big. While a host is missing, whose underlay may
-// be the smallest, what stands is not raised.
+// a sender that a frame is too big. Of a host that is not at hand what was last
+// known counts; while nothing is, whose underlay may be the smallest, what stands
+// is not raised.
 func (d *deployment) settleMTU(network inventory.Network) (int, *Problem) {
 	smallest, where := 0, ""
 	for _, host := range d.hosts {
-		u := d.underlays[host]
-		room := u.mtu - overheadIPv4
-		if u.local.Is6() {
-			room = u.mtu - overheadIPv6
-		}
-		if where == "" || room < smallest {
+		if room := d.underlays[host].room(); where == "" || room < smallest {
 			smallest, where = room, host
 		}
 	}
@@ -133,6 +129,11 @@ func (d *deployment) settleMTU(network inventory.Network) (int, *Problem) {
 			"raise it, or choose another underlay device",
 		}
 	case network.MTU == 0:
+		for _, u := range d.standIns {
+			if room := u.room(); room >= minMTU {
+				smallest = min(smallest, room)
+			}
+		}
 		return min(smallest, d.standingMTU(network)), nil
 	case network.MTU > smallest:
 		return 0, &Problem{
@@ -143,11 +144,20 @@ func (d *deployment) settleMTU(network inventory.Network) (int, *Problem) {
 	return network.MTU, nil
 }
 
-// standingMTU is the least that the network's bridges have, if a host is
-// missing; else no bound.
+// room is the largest frame that the tunnels carry, in bytes without Ethernet's
+// header.
+func (u underlay) room() int {
+	if u.local.Is6() {
+		return u.mtu - overheadIPv6
+	}
+	return u.mtu - overheadIPv4
+}
+
+// standingMTU is the least that the network's bridges have, if nothing is known
+// of a host; else no bound.
 func (d *deployment) standingMTU(network inventory.Network) int {
 	least := math.MaxInt
-	if len(d.hosts) == len(d.lab.Hosts) {
+	if d.complete() {
 		return least
 	}
 	for _, host := range d.hosts {

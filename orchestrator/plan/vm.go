@@ -23,6 +23,8 @@ type Inputs struct {
 	Images map[string]hostapi.Image // by name: file and url images by their SHA-256
 	Sizes  map[string]int64         // bytes of those; by name
 	Seeds  map[string][]byte        // NoCloud seeds by VM; none: no seed
+	Part   []string                 // hosts that take part, the others being left alone; none: all
+	Known  map[string]hostapi.Facts // by host: what was last known, for those that are not at hand
 }
 
 // Upload is an image that a host lacks.

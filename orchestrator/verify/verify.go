@@ -5,6 +5,7 @@ package verify
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"vxorch/inventory"
@@ -64,6 +65,16 @@ func Mesh(lab *inventory.Lab) (containers, vms []Pair) {
 		}
 	}
 	return containers, vms
+}
+
+// Among leaves the pairs of which both ends are on hosts; no hosts mean all.
+func Among(hosts []string, pairs []Pair) []Pair {
+	if len(hosts) == 0 {
+		return pairs
+	}
+	return slices.DeleteFunc(pairs, func(p Pair) bool {
+		return !slices.Contains(hosts, p.FromHost) || !slices.Contains(hosts, p.ToHost)
+	})
 }
 
 // endpoint is a workload as its proofs see it.
