@@ -33,6 +33,9 @@ type Controller struct {
 	History  history.Store                                              // remembers the hosts of deploys
 	Parallel int                                                        // hosts worked on at once
 	Part     []string                                                   // names of the hosts to work on, no other being contacted; none: all
+	// Rollback: a deploy that fails on any host takes what it has made away again,
+	// on every host that answers, and does not begin without all hosts.
+	Rollback bool
 	Now      func() time.Time
 	Events   func(run.Event) // progress; may be nil
 }
@@ -86,6 +89,9 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 	if s.locked() || len(problems) > 0 {
 		return s.outcome("deploy", plan.Plan{}, problems)
 	}
+	if c.Rollback && len(s.run.Errs()) > 0 {
+		return s.refuse("deploy", errNotWhole)
+	}
 	if len(p.Removals) > 0 {
 		if err := confirm(p); err != nil {
 			return s.refuse("deploy", err)
@@ -95,6 +101,9 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 	sending := s.upload(ctx, p.Uploads)
 	s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), sending.await)
 	sending.end()
+	if c.Rollback && len(s.run.Errs()) > 0 {
+		s.rollback(ctx)
+	}
 	s.recordSkips(p)
 	return s.outcome("deploy", p, nil)
 }

@@ -129,14 +129,17 @@ func runPlan(c *cli.Context, s streams) error {
 func deployVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "build the lab, prove it, report", ArgsUsage: "[INVENTORY]",
-		Description:  "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has, and before it makes a VM anew, since what is on its disk is lost then.",
-		Flags:        append(append(runFlags(), partFlags()...), yesFlag(), &cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
+		Description: "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has, and before it makes a VM anew, since what is on its disk is lost then. With --rollback a deploy that fails on a host, or is interrupted, takes away again what it has created, on every host that still answers; what stood before it and was changed or made anew stays as it is by then, what it removed is gone, and a lost probe is no failure.",
+		Flags: append(append(runFlags(), partFlags()...), yesFlag(),
+			&cli.BoolFlag{Name: "rollback", DisableDefaultText: true, Usage: "if any host fails, take away again what this run has made", EnvVars: []string{"VXORCH_ROLLBACK"}},
+			&cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			if c.Bool("dry-run") {
 				return runPlan(c, s)
 			}
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, ask asker) orchestrator.Outcome {
+				o.Rollback = c.Bool("rollback")
 				return o.Deploy(ctx, lab, ask.confirmRemovals)
 			}, writeResult, true)
 			if err != nil {

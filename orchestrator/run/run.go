@@ -45,6 +45,7 @@ type Run struct {
 	notes   map[hostStage][]string     // of stages under way
 	hosts   map[string]*report.Host
 	errs    map[string]*HostError
+	made    map[string][]hostapi.Step // by host, in order: see Undo
 	rows    []report.Probe
 }
 
@@ -72,6 +73,7 @@ func New(addresses map[string]string, parallel int, now func() time.Time, events
 	r := &Run{
 		started: now(), now: now, events: events, limit: semaphore.NewWeighted(int64(parallel)),
 		changed: map[string]map[string]bool{}, notes: map[hostStage][]string{}, hosts: map[string]*report.Host{}, errs: map[string]*HostError{},
+		made: map[string][]hostapi.Step{},
 	}
 	for name, address := range addresses {
 		r.changed[name] = map[string]bool{}
@@ -195,6 +197,7 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 	}
 	return r.Stage(ctx, name, phase.Name, func(ctx context.Context) (changed []string, err error) {
 		result, err := host.Apply(ctx, batch)
+		r.note(name, batch.Steps, result, err)
 		for i, s := range result.Steps {
 			if s.Note != "" {
 				r.Note(name, phase.Name, s.Note)
