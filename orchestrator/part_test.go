@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vxorch/inventory"
+	"vxorch/orchestrator/history"
 	"vxorch/orchestrator/report"
 	"vxorch/remote/hostapi"
 	"vxorch/remote/hosttest"
@@ -105,7 +106,12 @@ func TestWhatWasLastKnownStandsInForAHostThatIsNotAtHand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b.control.Part = nil
 			clear(b.dead)
-			b.control.Destroy(t.Context(), lab, yes)
+			// By another's hand: one's own destroy is remembered.
+			other := b.controller("bob")
+			other.History = history.Store{Root: t.TempDir()}
+			if o := other.Destroy(t.Context(), lab, yes); len(o.Errs) > 0 {
+				t.Fatal(o.Errs)
+			}
 			absent()
 			o := b.deploy(lab)
 			if diff := cmp.Diff([]string{"c"}, o.Plan.StandIns); diff != "" {
