@@ -1,7 +1,7 @@
 // Package sshconn keeps one SSH connection to one host: it proves the host's
 // key, offers the user's keys, notices when the peer is gone, runs commands and
-// opens SFTP. It never asks for a terminal. It reads no ssh_config, asks no
-// passphrase and knows nothing of what runs at the other end.
+// opens SFTP. It never asks for a terminal on the host. It reads no ssh_config,
+// and knows neither the way to the host nor what runs there.
 package sshconn
 
 import (
@@ -14,32 +14,47 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"vxorch/remote/hostkeys"
+	"vxorch/remote/sshauth"
 )
 
 // Target says which host, and by which keys.
 type Target struct {
-	Name       string   // the inventory's name of the host, for hints
-	Address    string   // a name, an IPv4 or an IPv6 address, without brackets
-	Port       int      // 0: 22
-	User       string   // empty: that of Options
-	Identity   []string // private key files, offered first and in this order; empty: the usual ones of ~/.ssh, where they exist
-	KnownHosts []string // files; empty: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts. Missing ones are empty
+	Name    string // the inventory's name of the host, for hints
+	Address string // a name, an IPv4 or an IPv6 address, without brackets
+	Port    int    // 0: 22
+	User    string // empty: that of Options
+
+	Identity       []string // private key files, offered first and in this order; one that cannot be used is an error
+	MaybeIdentity  []string // the same where one that cannot be used is left out; counts where Identity is empty. Both empty: the usual ones of ~/.ssh, where they exist
+	Certificates   []string // OpenSSH certificates for these keys, beside KEY-cert.pub
+	IdentitiesOnly bool     // of the agent's keys, offer those that are configured
+	Agent          string   // socket of the ssh-agent; empty: that of Options; "none": none
+
+	KnownHosts []string // files; empty: the user's and the system's. Missing ones are empty
+	KeyName    string   // under which known_hosts has the host; empty: address and port
 	HostKey    string   // pinned SHA256:… fingerprint, which decides alone; empty: known_hosts decides
 	AcceptNew  bool     // write the key of a host that known_hosts does not have into the first of its files
 }
 
 // Options is the world around a connection. The zero value works, without agent.
 type Options struct {
-	User              string        // login name for targets without one; empty: the caller's
-	AgentSocket       string        // of the ssh-agent; empty: none
-	Home              string        // what ~ stands for; empty: the caller's home directory
-	DialTimeout       time.Duration // for the TCP connection; 0: 10 s
-	HandshakeTimeout  time.Duration // from there until the host has let us in; 0: 15 s
-	KeepaliveInterval time.Duration // between two questions whether the peer is there; 0: 5 s
-	KeepaliveTimeout  time.Duration // of silence after such a question, until the connection counts as lost; 0: 10 s
-	Log               *slog.Logger  // nil: nowhere
-	// Dialer makes the TCP connection; nil: net.Dialer.
+	User              string           // login name for targets without one; empty: the caller's
+	AgentSocket       string           // of the ssh-agent; empty: none
+	Home              string           // what ~ stands for; empty: the caller's home directory
+	Secrets           *sshauth.Secrets // what the user is asked; nil: nothing
+	HostKeys          *hostkeys.Reader // of known_hosts; nil: one of its own
+	DialTimeout       time.Duration    // for the TCP connection; 0: 10 s
+	HandshakeTimeout  time.Duration    // from there until the host has let us in, the time aside in which the user is asked; 0: 15 s
+	KeepaliveInterval time.Duration    // between two questions whether the peer is there; 0: 5 s
+	KeepaliveTimeout  time.Duration    // of silence after such a question, until the connection counts as lost; 0: 10 s
+	Log               *slog.Logger     // nil: nowhere
+	// Dialer makes the connection underneath; nil: net.Dialer.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
+	// Turn waits until a handshake may begin and gives what is to be called at
+	// its end, dropped if the server hung up on it; nil: at once.
+	Turn func(ctx context.Context) (done func(dropped bool), err error)
 }
 
 // Conn is an SSH connection. Its methods are safe for concurrent use.
@@ -63,7 +78,9 @@ func newConn(client *ssh.Client, wire *countingConn, opts Options) *Conn {
 		c.fail(lost("the host ended the SSH connection: %v", err))
 		close(c.done)
 	})
-	c.running.Go(func() { c.keepalive(opts.KeepaliveInterval, opts.KeepaliveTimeout) })
+	if opts.KeepaliveInterval > 0 {
+		c.running.Go(func() { c.keepalive(opts.KeepaliveInterval, opts.KeepaliveTimeout) })
+	}
 	return c
 }
 

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"vxorch/remote/hostapi"
+	"vxorch/remote/hostkeys"
+	"vxorch/remote/sshauth"
 )
 
 // earlyRetries bounds how often a connection is tried again that the server
@@ -24,6 +26,10 @@ const earlyRetries = 3
 
 const earlyPause = 200 * time.Millisecond // before the first retry, up to twice that; doubled each time
 
+// userTimeout bounds how long a handshake waits for the user: sshd gives up by
+// itself after two minutes (LoginGraceTime).
+const userTimeout = 2 * time.Minute
+
 // Dial connects to t and authenticates. It returns as soon as ctx ends; every
 // error is a *hostapi.Error.
 func Dial(ctx context.Context, t Target, opts Options) (*Conn, error) {
@@ -31,23 +37,25 @@ func Dial(ctx context.Context, t Target, opts Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := loadKeyring(ctx, t, opts)
-	if err != nil {
-		return nil, err
-	}
-	defer keys.close()
 	verifier, err := newVerifier(t, opts)
 	if err != nil {
 		return nil, err
 	}
+	waited := false
 	for retries := 0; ; {
-		conn, err := connect(ctx, t, opts, keys, verifier)
+		conn, err := attempt(ctx, t, opts, verifier)
 		if err == nil {
 			return conn, nil
 		}
 		var early *droppedEarly
+		var slow *droppedWaiting
 		switch {
 		case verifier.next():
+			continue
+		case errors.As(err, &slow) && waited:
+			return nil, slow.reason
+		case errors.As(err, &slow): // what the user has told meanwhile is known now
+			waited = true
 			continue
 		case !errors.As(err, &early):
 			return nil, err
@@ -65,14 +73,43 @@ func Dial(ctx context.Context, t Target, opts Options) (*Conn, error) {
 	}
 }
 
+// attempt makes one attempt, when it is its turn.
+func attempt(ctx context.Context, t Target, opts Options, verifier *verifier) (*Conn, error) {
+	done, err := opts.Turn(ctx)
+	if err != nil {
+		return nil, canceled(ctx, "connect to "+hostport(t))
+	}
+	conn, err := connect(ctx, t, opts, verifier)
+	var early *droppedEarly
+	done(errors.As(err, &early))
+	return conn, err
+}
+
 // droppedEarly is a connection that ended before the server looked at a key.
 type droppedEarly struct{ reason *hostapi.Error }
 
 func (e *droppedEarly) Error() string { return e.reason.Message }
 
-// connect makes one attempt.
-func connect(ctx context.Context, t Target, opts Options, keys *keyring, verifier *verifier) (*Conn, error) {
+// droppedWaiting is a connection that the server ended while the user was asked.
+type droppedWaiting struct{ reason *hostapi.Error }
+
+func (e *droppedWaiting) Error() string { return e.reason.Message }
+
+func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*Conn, error) {
 	address := hostport(t)
+	// The library bounds the TCP connection only (golang/go#15113): a server that
+	// accepts and stays silent is got rid of by closing the connection.
+	limit := newPatience(ctx)
+	defer limit.end()
+	keys, err := opts.Secrets.Keys(wanted(limit, t, opts))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, canceled(ctx, "connect to "+address)
+		}
+		return nil, err
+	}
+	defer keys.Close()
+
 	dialCtx, cancel := context.WithTimeout(ctx, opts.DialTimeout)
 	raw, err := opts.Dialer(dialCtx, "tcp", address)
 	cancel()
@@ -86,30 +123,24 @@ func connect(ctx context.Context, t Target, opts Options, keys *keyring, verifie
 		return nil, dialFailure(err, address, opts)
 	}
 
-	// The library bounds the TCP connection only (golang/go#15113): a server that
-	// accepts and stays silent is got rid of by closing the connection.
-	handshakeCtx, cancel := context.WithTimeout(ctx, opts.HandshakeTimeout)
-	defer cancel()
 	wire := &countingConn{Conn: raw}
-	stop := context.AfterFunc(handshakeCtx, func() { wire.Close(); keys.close() })
-
+	limit.begin(opts.HandshakeTimeout)
+	stop := context.AfterFunc(limit.ctx, func() { wire.Close(); keys.Close() })
 	var methods []string // that the server accepts, known once it looks at keys
 	authenticating := false
 	config := &ssh.ClientConfig{
-		User: t.User,
-		// One method with all keys: of two of a kind the library uses the first only.
-		Auth:              []ssh.AuthMethod{ssh.PublicKeysCallback(func() ([]ssh.Signer, error) { return keys.signers, nil })},
+		User:              t.User,
 		HostKeyCallback:   verifier.check,
 		HostKeyAlgorithms: verifier.algorithms(),
 		AuthCallback: func(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 			authenticating, methods = true, c.AllowedMethods
-			return nil, nil
+			return keys.Next(t.User+"@"+t.Address, c), nil
 		},
 	}
 	conn, channels, requests, err := ssh.NewClientConn(wire, address, config)
 	if !stop() && err == nil {
 		conn.Close()
-		err = handshakeCtx.Err()
+		err = limit.ctx.Err()
 	}
 	var negotiation *ssh.AlgorithmNegotiationError
 	switch {
@@ -117,7 +148,9 @@ func connect(ctx context.Context, t Target, opts Options, keys *keyring, verifie
 		return newConn(ssh.NewClient(conn, channels, requests), wire, opts), nil
 	case ctx.Err() != nil:
 		return nil, canceled(ctx, "connect to "+address)
-	case handshakeCtx.Err() != nil:
+	case limit.ctx.Err() != nil && limit.asked():
+		return nil, failure(hostapi.KindAuth, "", "connect to %s: there was no answer to a question within %s", address, userTimeout)
+	case limit.ctx.Err() != nil:
 		return nil, failure(hostapi.KindUnreachable, "is it an SSH server that listens there, and is the host overloaded?",
 			"connect to %s: no SSH handshake within %s", address, opts.HandshakeTimeout)
 	case verifier.rejected != nil:
@@ -127,15 +160,34 @@ func connect(ctx context.Context, t Target, opts Options, keys *keyring, verifie
 	case errors.As(err, &negotiation):
 		return nil, failure(hostapi.KindUnreachable, "the host's SSH server is too old or too narrowly configured", "connect to %s: %v", address, negotiation)
 	case authenticating && dropped(err):
-		return nil, failure(hostapi.KindUnreachable, "", "connect to %s: the host hung up during authentication: %v", address, err)
+		reason := failure(hostapi.KindUnreachable, "", "connect to %s: the host hung up during authentication: %v", address, err)
+		if limit.asked() {
+			return nil, &droppedWaiting{reason}
+		}
+		return nil, reason
 	case authenticating:
-		return nil, keys.refused(t, methods, err)
+		return nil, keys.Refused(t.User, t.Address, methods, err)
 	case dropped(err):
 		return nil, &droppedEarly{failure(hostapi.KindUnreachable,
 			"sshd drops connections when many come at once (MaxStartups), from addresses it has banned (PerSourcePenalties), or by a firewall",
 			"connect to %s: the host hung up before authentication: %v", address, err)}
 	}
 	return nil, failure(hostapi.KindUnreachable, "is it an SSH server that listens there?", "connect to %s: %v", address, err)
+}
+
+// wanted says which keys t is to be offered.
+func wanted(limit *patience, t Target, opts Options) sshauth.Wanted {
+	w := sshauth.Wanted{
+		Identity: t.Identity, MaybeFiles: t.MaybeIdentity, Certificates: t.Certificates, Only: t.IdentitiesOnly,
+		Agent: t.Agent, Home: opts.Home, Ctx: limit.ctx, Patiently: limit.during, Log: opts.Log,
+	}
+	switch t.Agent {
+	case "":
+		w.Agent = opts.AgentSocket
+	case "none":
+		w.Agent = ""
+	}
+	return w
 }
 
 // withDefaults fills in the zero values.
@@ -162,10 +214,12 @@ func withDefaults(t Target, opts Options) (Target, Options, error) {
 		}
 	}
 	if len(t.KnownHosts) == 0 {
-		t.KnownHosts = []string{filepath.Join(opts.Home, ".ssh", "known_hosts"), "/etc/ssh/ssh_known_hosts"}
+		t.KnownHosts = []string{"~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
 	}
 	t.KnownHosts = atHome(t.KnownHosts, opts.Home)
 	t.Identity = atHome(t.Identity, opts.Home)
+	t.MaybeIdentity = atHome(t.MaybeIdentity, opts.Home)
+	t.Certificates = atHome(t.Certificates, opts.Home)
 	for _, d := range []struct {
 		value    *time.Duration
 		standard time.Duration
@@ -181,6 +235,15 @@ func withDefaults(t Target, opts Options) (Target, Options, error) {
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Secrets == nil {
+		opts.Secrets = sshauth.NewSecrets(nil)
+	}
+	if opts.HostKeys == nil {
+		opts.HostKeys = &hostkeys.Reader{Log: opts.Log}
+	}
+	if opts.Turn == nil {
+		opts.Turn = func(context.Context) (func(bool), error) { return func(bool) {}, nil }
 	}
 	if opts.Dialer == nil {
 		opts.Dialer = (&net.Dialer{}).DialContext

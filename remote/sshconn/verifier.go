@@ -1,7 +1,6 @@
 package sshconn
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -11,13 +10,14 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"vxorch/remote/hostapi"
+	"vxorch/remote/hostkeys"
 )
 
 // verifier decides about the key that one host presents.
 type verifier struct {
 	target Target
 	opts   Options
-	known  *knownHosts // nil: the fingerprint is pinned
+	known  *hostkeys.Known // nil: the fingerprint is pinned
 
 	rejected   error           // of the last attempt
 	mismatched []ssh.PublicKey // presented where another is pinned
@@ -34,7 +34,7 @@ func newVerifier(t Target, opts Options) (*verifier, error) {
 		return v, nil
 	}
 	var err error
-	v.known, err = readKnownHosts(t.KnownHosts, opts.Log)
+	v.known, err = opts.HostKeys.Read(t.KnownHosts)
 	return v, err
 }
 
@@ -45,7 +45,10 @@ func (v *verifier) algorithms() []string {
 	if v.known == nil {
 		return v.untried
 	}
-	algorithms := v.known.algorithms(v.name())
+	algorithms := v.known.Algorithms(v.name())
+	if len(algorithms) == 0 && v.target.KeyName == "" {
+		algorithms = v.known.Algorithms(v.plainName())
+	}
 	for _, a := range plainAlgorithms() {
 		if !slices.Contains(algorithms, a) {
 			algorithms = append(algorithms, a)
@@ -63,8 +66,19 @@ func plainAlgorithms() []string {
 }
 
 // name is the host as known_hosts has it before normalizing: OpenSSH looks host
-// names up in lower case.
-func (v *verifier) name() string { return strings.ToLower(hostport(v.target)) }
+// names up in lower case. An alias goes without the port.
+func (v *verifier) name() string {
+	if v.target.KeyName != "" {
+		return strings.ToLower(net.JoinHostPort(v.target.KeyName, "22"))
+	}
+	return strings.ToLower(hostport(v.target))
+}
+
+// plainName is the host without its port, under which OpenSSH looks a host up
+// that it does not know with the port.
+func (v *verifier) plainName() string {
+	return strings.ToLower(net.JoinHostPort(v.target.Address, "22"))
+}
 
 // check is the ssh.HostKeyCallback.
 func (v *verifier) check(_ string, _ net.Addr, key ssh.PublicKey) error {
@@ -80,17 +94,20 @@ func (v *verifier) judge(key ssh.PublicKey) error {
 		v.mismatched = append(v.mismatched, key)
 		return v.pinMismatch()
 	}
-	err := v.known.check(v.name(), key)
-	if !errors.Is(err, errUnknownHost) {
+	err := v.known.Check(v.name(), key)
+	if !errors.Is(err, hostkeys.ErrUnknown) {
 		return err
 	}
+	if v.target.KeyName == "" && v.known.Check(v.plainName(), key) == nil {
+		return nil
+	}
 	if v.target.AcceptNew {
-		return learn(v.target.KnownHosts, v.name(), key, v.opts.Log)
+		return v.opts.HostKeys.Learn(v.target.KnownHosts, v.name(), key)
 	}
 	return failure(hostapi.KindHostKey, fmt.Sprintf(
 		"compare that fingerprint with the host's own; then ssh-keyscan -p %d %s >> %s, or set ssh.accept_new: true or ssh.host_key: %s for %s in the inventory",
 		v.target.Port, v.target.Address, v.target.KnownHosts[0], ssh.FingerprintSHA256(key), label(v.target)),
-		"the host's key is unknown: it presents %s", describe(key))
+		"the host's key is unknown: it presents %s", hostkeys.Describe(key))
 }
 
 // next tells whether it is worth to ask the server for another of its keys: the
@@ -109,7 +126,7 @@ func (v *verifier) next() bool {
 func (v *verifier) pinMismatch() error {
 	var presented []string
 	for _, key := range v.mismatched {
-		presented = append(presented, describe(key))
+		presented = append(presented, hostkeys.Describe(key))
 	}
 	return failure(hostapi.KindHostKey, "if the host was installed anew, correct ssh.host_key in the inventory; if not, somebody else answers in its place",
 		"the host's key is not the pinned one: pinned %s, presented %s", v.target.HostKey, strings.Join(presented, ", "))
@@ -123,13 +140,6 @@ func keyType(algorithm string) string {
 	}
 	return algorithm
 }
-
-// describe names a key for people: type and fingerprint.
-func describe(key ssh.PublicKey) string {
-	return key.Type() + " " + ssh.FingerprintSHA256(key)
-}
-
-func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
 func label(t Target) string {
 	if t.Name != "" {

@@ -48,6 +48,7 @@ func TestKnownHostIsRecognised(t *testing.T) {
 		"by several keys":          {s.KnownHostsLine("ssh-rsa"), s.KnownHostsLine("ssh-ed25519")},
 		"by a hashed name":         {knownhosts.HashHostname(name) + key},
 		"by a wildcard":            {"127.0.0.*" + key},
+		"by its name without port": {"127.0.0.1" + strings.TrimPrefix(s.KnownHostsLine("ssh-rsa"), name)},
 		"by the second of its two": {foreign, s.KnownHostsLine("ssh-ed25519")},
 		"beside another host":      {"other.example " + foreignKey, s.KnownHostsLine("ecdsa-sha2-nistp256")},
 		"behind a line that cannot be read": {"other.example ssh-ed25519 AAAA!\n", name + " 2048 35 1234567\n",
@@ -98,7 +99,7 @@ func TestStrangeHostIsRefused(t *testing.T) {
 		"changed behind a broken line":    {[]string{"other !\n", foreign}, false, []string{"changed", "FILE:2"}},
 		"certified by another":            {[]string{"@cert-authority * " + foreignKey}, false, []string{"without a certificate", foreignFingerprint}},
 		"an authority in a broken line":   {[]string{"@cert-authority * ssh-rsa !\n"}, true, []string{"cannot be read", "FILE:1"}},
-		"known under another port's name": {[]string{"127.0.0.1 " + strings.TrimPrefix(rsa, name+" ")}, false, []string{"unknown"}},
+		"known under another port's name": {[]string{"[127.0.0.1]:1 " + strings.TrimPrefix(rsa, name+" ")}, false, []string{"unknown"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			tgt := target(s)

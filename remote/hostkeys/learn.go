@@ -1,4 +1,4 @@
-package sshconn
+package hostkeys
 
 import (
 	"bytes"
@@ -16,20 +16,31 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-// learn writes key as the one of name (host:port), which nothing was known of,
+// Learn writes key as the one of name (host:port), which nothing was known of,
 // into the first of files. Another may be learning at the same time, so it looks
-// again under the lock.
-func learn(files []string, name string, key ssh.PublicKey, log *slog.Logger) error {
+// again under the lock. As with ssh, a file that cannot be written is no reason
+// to stay away from the host: that is said in the log.
+func (r *Reader) Learn(files []string, name string, key ssh.PublicKey) error {
+	log := r.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	file := files[0]
 	if target, err := filepath.EvalSymlinks(file); err == nil {
 		file = target // the link stays one
 	}
+	// /dev/null is a usual way to say that nothing is to be kept; a rename would
+	// put a file in its place.
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		log.Debug("ssh: a new host's key is not kept", "host", name, "key", Describe(key), "file", file)
+		return nil
+	}
 	err := underLock(filepath.Dir(file), func() error {
-		known, err := readKnownHosts(files, slog.New(slog.DiscardHandler)) // warned already
+		known, err := (&Reader{}).Read(files) // whose warnings have been given
 		if err != nil {
 			return err
 		}
-		if err := known.check(name, key); !errors.Is(err, errUnknownHost) {
+		if err := known.Check(name, key); !errors.Is(err, ErrUnknown) {
 			return err
 		}
 		return appendLine(file, knownhosts.Line([]string{name}, key))
@@ -39,9 +50,10 @@ func learn(files []string, name string, key ssh.PublicKey, log *slog.Logger) err
 	case errors.As(err, &known):
 		return known
 	case err != nil:
-		return failure(hostapi.KindHostKey, "", "write the host's key into %s: %v", file, err)
+		log.Warn("ssh: a new host's key could not be kept; the next run takes any key again", "host", name, "key", Describe(key), "error", err)
+		return nil
 	}
-	log.Info("ssh: learned a new host's key", "host", name, "key", describe(key), "file", file)
+	log.Info("ssh: learned a new host's key", "host", name, "key", Describe(key), "file", file)
 	return nil
 }
 

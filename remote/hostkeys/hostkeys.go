@@ -1,6 +1,10 @@
-package sshconn
+// Package hostkeys says what known_hosts has to say of a host's key, and writes
+// the keys of new hosts there. Whether a new host is welcome is for others to
+// decide.
+package hostkeys
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -11,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
@@ -19,21 +24,30 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-// errUnknownHost says that known_hosts has nothing about the host.
-var errUnknownHost = errors.New("host is unknown")
+// ErrUnknown says that known_hosts has nothing about the host.
+var ErrUnknown = errors.New("host is unknown")
 
-// knownHosts is what some known_hosts files say.
-type knownHosts struct {
+// Known is what some known_hosts files say.
+type Known struct {
 	readable *knownhosts.HostKeyDB
 	broken   *knownhosts.HostKeyDB // has a key that nobody holds for the hosts of unreadable lines
 	files    map[string]string     // copy that was read → file it was made from
 }
 
-// readKnownHosts reads files; one that does not exist is empty. The library
-// refuses a whole file for one line that it cannot read, which ssh just skips:
-// of such a file, copies are read that have the good and the bad lines apart.
-func readKnownHosts(files []string, log *slog.Logger) (*knownHosts, error) {
-	k := &knownHosts{files: map[string]string{}}
+// Reader reads known_hosts for the hosts of one run. The zero value works. Safe
+// for concurrent use.
+type Reader struct {
+	Log *slog.Logger // nil: nowhere
+
+	mu     sync.Mutex
+	warned map[string]bool // of lines, by place: once is enough for all hosts
+}
+
+// Read reads files; one that does not exist is empty. The library refuses a
+// whole file for one line that it cannot read, which ssh just skips: of such a
+// file, copies are read that have the good and the bad lines apart.
+func (r *Reader) Read(files []string) (*Known, error) {
+	k := &Known{files: map[string]string{}}
 	dir := ""
 	defer func() {
 		if dir != "" {
@@ -56,7 +70,7 @@ func readKnownHosts(files []string, log *slog.Logger) (*knownHosts, error) {
 			}
 		}
 		good, bad := filepath.Join(dir, fmt.Sprint(i, "-good")), filepath.Join(dir, fmt.Sprint(i, "-bad"))
-		if err := sortLines(file, good, bad, log); err != nil {
+		if err := r.sortLines(file, good, bad); err != nil {
 			return nil, failure(hostapi.KindHostKey, "", "read known hosts: %v", err)
 		}
 		k.files[good], k.files[bad] = file, file
@@ -74,7 +88,7 @@ func readKnownHosts(files []string, log *slog.Logger) (*knownHosts, error) {
 
 // sortLines copies file to good without the lines that cannot be read, and to
 // bad the hosts of just those, with a key that nobody holds. Line numbers stay.
-func sortLines(file, good, bad string, log *slog.Logger) error {
+func (r *Reader) sortLines(file, good, bad string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -95,7 +109,7 @@ func sortLines(file, good, bad string, log *slog.Logger) error {
 			continue
 		}
 		_, reason, _ := strings.Cut(err.Error(), trial+":1: ")
-		log.Warn("ssh: a line of known_hosts cannot be read and is skipped", "file", file, "line", i+1, "error", reason)
+		r.warn(file, i+1, reason)
 		lines[i] = ""
 		if substitute := nobodysKey(line); readable(substitute) == nil {
 			hosts[i] = substitute
@@ -104,6 +118,20 @@ func sortLines(file, good, bad string, log *slog.Logger) error {
 	return errors.Join(
 		os.WriteFile(good, []byte(strings.Join(lines, "\n")), 0o600),
 		os.WriteFile(bad, []byte(strings.Join(hosts, "\n")), 0o600))
+}
+
+func (r *Reader) warn(file string, line int, reason string) {
+	place := fmt.Sprintf("%s:%d", file, line)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Log == nil || r.warned[place] {
+		return
+	}
+	if r.warned == nil {
+		r.warned = map[string]bool{}
+	}
+	r.warned[place] = true
+	r.Log.Warn("ssh: a line of known_hosts cannot be read and is skipped", "file", file, "line", line, "error", reason)
 }
 
 // nobodysKey gives a known_hosts line for the hosts of line; nothing if line
@@ -123,18 +151,18 @@ func nobodysKey(line string) string {
 	return fields[0] + " " + string(ssh.MarshalAuthorizedKey(key))
 }
 
-// algorithms lists the host-key algorithms of the keys that name (host:port)
+// Algorithms lists the host-key algorithms of the keys that name (host:port)
 // has, without those that sign with SHA-1.
-func (k *knownHosts) algorithms(name string) []string {
+func (k *Known) Algorithms(name string) []string {
 	safe := ssh.SupportedAlgorithms().HostKeys
 	return slices.DeleteFunc(k.readable.HostKeyAlgorithms(name), func(a string) bool {
 		return !slices.Contains(safe, a)
 	})
 }
 
-// check gives nil if key is known for name (host:port), errUnknownHost if
+// Check gives nil if key is known for name (host:port), ErrUnknown if
 // nothing is known for name, else what speaks against it.
-func (k *knownHosts) check(name string, key ssh.PublicKey) error {
+func (k *Known) Check(name string, key ssh.PublicKey) error {
 	// The name decides. The address is never looked up, but has to look like one.
 	nowhere := &net.TCPAddr{IP: net.IPv4zero}
 	err := k.readable.HostKeyCallback()(name, nowhere, key)
@@ -144,26 +172,26 @@ func (k *knownHosts) check(name string, key ssh.PublicKey) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &revoked):
-		return failure(hostapi.KindHostKey, "", "the host's key %s is revoked by %s", describe(key), k.place(revoked.Revoked))
+		return failure(hostapi.KindHostKey, "", "the host's key %s is revoked by %s", Describe(key), k.place(revoked.Revoked))
 	case !errors.As(err, &mismatch):
-		return failure(hostapi.KindHostKey, "", "the host's key %s: %v", describe(key), err)
+		return failure(hostapi.KindHostKey, "", "the host's key %s: %v", Describe(key), err)
 	}
 	if len(mismatch.Want) > 0 {
 		return k.changed(name, key, mismatch.Want)
 	}
 	if errors.As(k.broken.HostKeyCallback()(name, nowhere, key), &mismatch) && len(mismatch.Want) > 0 {
 		return failure(hostapi.KindHostKey, "mend or remove that line",
-			"the host presents %s, but what is known of its key cannot be read: %s", describe(key), k.place(mismatch.Want[0]))
+			"the host presents %s, but what is known of its key cannot be read: %s", Describe(key), k.place(mismatch.Want[0]))
 	}
-	return errUnknownHost
+	return ErrUnknown
 }
 
 // changed describes a key that differs from the known ones.
-func (k *knownHosts) changed(name string, key ssh.PublicKey, want []xknownhosts.KnownKey) error {
+func (k *Known) changed(name string, key ssh.PublicKey, want []xknownhosts.KnownKey) error {
 	var authorities, known []string
 	for _, w := range want {
-		text := fmt.Sprintf("%s (%s)", describe(w.Key), k.place(w))
-		isAuthority := func(p knownhosts.PublicKey) bool { return p.Cert && sameKey(p.PublicKey, w.Key) }
+		text := fmt.Sprintf("%s (%s)", Describe(w.Key), k.place(w))
+		isAuthority := func(p knownhosts.PublicKey) bool { return p.Cert && Same(p.PublicKey, w.Key) }
 		if slices.ContainsFunc(k.readable.HostKeys(name), isAuthority) {
 			authorities = append(authorities, text)
 		} else {
@@ -171,21 +199,33 @@ func (k *knownHosts) changed(name string, key ssh.PublicKey, want []xknownhosts.
 		}
 	}
 	if len(known) == 0 {
-		return failure(hostapi.KindHostKey, "", "the host presents %s without a certificate of the authority %s", describe(key), strings.Join(authorities, ", "))
+		return failure(hostapi.KindHostKey, "", "the host presents %s without a certificate of the authority %s", Describe(key), strings.Join(authorities, ", "))
 	}
 	return failure(hostapi.KindHostKey,
 		fmt.Sprintf("if the host was installed anew: ssh-keygen -R %q -f %s; if not, somebody else answers in its place", knownhosts.Normalize(name), k.file(want[0])),
-		"the host's key has changed: known %s, presented %s", strings.Join(known, ", "), describe(key))
+		"the host's key has changed: known %s, presented %s", strings.Join(known, ", "), Describe(key))
 }
 
 // file is the file that w is from.
-func (k *knownHosts) file(w xknownhosts.KnownKey) string {
+func (k *Known) file(w xknownhosts.KnownKey) string {
 	if original, ok := k.files[w.Filename]; ok {
 		return original
 	}
 	return w.Filename
 }
 
-func (k *knownHosts) place(w xknownhosts.KnownKey) string {
+func (k *Known) place(w xknownhosts.KnownKey) string {
 	return fmt.Sprintf("%s:%d", k.file(w), w.Line)
+}
+
+// Describe names a key for people: type and fingerprint.
+func Describe(key ssh.PublicKey) string {
+	return key.Type() + " " + ssh.FingerprintSHA256(key)
+}
+
+// Same tells whether two keys are one.
+func Same(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
+
+func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {
+	return &hostapi.Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
