@@ -11,14 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"vxorch/orchestrator"
 	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
@@ -289,38 +287,6 @@ func TestLockedLabIsLeftAloneEverywhere(t *testing.T) {
 	}
 	if o := b.control.Plan(t.Context(), lab); len(o.Errs) != 0 {
 		t.Errorf("plan does not wait for the lock, but gave %v", o.Errs)
-	}
-}
-
-func TestOfTwoDeploysStartedAtOnceExactlyOneGoesOn(t *testing.T) {
-	for range 20 {
-		b := newBench(t, "a", "b", "c", "d")
-		lab := b.lab("try", "", "a", "b", "c", "d")
-		outcomes := make([]orchestrator.Outcome, 2)
-		var wg sync.WaitGroup
-		hold := make(chan struct{})
-		for i, user := range []string{"alice", "bob"} {
-			control := b.controller(user)
-			wg.Go(func() {
-				<-hold
-				outcomes[i] = control.Deploy(t.Context(), lab, yes)
-			})
-		}
-		close(hold)
-		wg.Wait()
-		passed := 0
-		for _, o := range outcomes {
-			switch {
-			case len(o.Errs) == 0 && o.Result.Result == report.Pass:
-				passed++
-			case !errors.Is(o.Errs[0], hostapi.ErrLocked):
-				t.Errorf("the loser failed with %v, want that the lab is locked", o.Errs)
-			}
-		}
-		// The second may also have started after the first was done.
-		if passed == 0 {
-			t.Fatalf("neither went on: %v and %v", outcomes[0].Errs, outcomes[1].Errs)
-		}
 	}
 }
 

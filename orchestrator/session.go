@@ -2,7 +2,7 @@ package orchestrator
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,15 +16,9 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-const (
-	// resolveTimeout bounds looking a host's name up for the others' sake; its
-	// own connection fails by itself.
-	resolveTimeout = 5 * time.Second
-	// yieldTimeout is how long the run that holds the leading host's lock waits
-	// for one that was started at the same instant to give its locks back.
-	yieldTimeout = 3 * time.Second
-	yieldPause   = 50 * time.Millisecond
-)
+// resolveTimeout bounds looking a host's name up for the others' sake; its own
+// connection fails by itself.
+const resolveTimeout = 5 * time.Second
 
 // session is one verb at work: its connections and its record.
 type session struct {
@@ -114,28 +108,26 @@ func (s *session) deployRequest(in plan.Inputs) func(host string) hostapi.Observ
 func (s *session) gather(ctx context.Context, verb string, request func(host string) hostapi.ObserveRequest) map[string]hostapi.Facts {
 	var lock *hostapi.Holder
 	if verb != "" {
-		lock = &hostapi.Holder{User: s.c.User, Controller: s.c.Machine, Verb: verb, Since: s.c.Now().UTC()}
+		lock = &hostapi.Holder{User: s.c.User, Controller: s.c.Machine, Verb: verb, Since: s.c.Now().UTC(), Run: rand.Text()}
 	}
 	peers := s.resolvePeers(ctx)
-	leader := newElection(s.chosen)
+	election := s.newElection(lock)
 	var mu sync.Mutex
 	gathered := map[string]hostapi.Facts{}
 	s.each(func(name string) {
-		err := s.connectOne(ctx, name)
-		if err == nil {
-			err = s.run.Stage(ctx, name, "observe", func(ctx context.Context) ([]string, error) {
+		if s.connectOne(ctx, name) == nil {
+			_ = s.run.Stage(ctx, name, "observe", func(ctx context.Context) ([]string, error) {
 				req := request(name)
 				req.Peers, req.Lock = peers(name), lock
-				facts, err := leader.observe(ctx, name, s.host(name), req)
+				facts, err := election.observe(ctx, s.host(name), req)
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
 					gathered[name] = facts
 				}
 				return nil, err
-			})
+			}) // recorded by Stage
 		}
-		leader.report(name, err)
 	})
 	return gathered
 }
@@ -173,61 +165,5 @@ func (s *session) resolvePeers(ctx context.Context) func(host string) []netip.Ad
 			}
 		}
 		return peers
-	}
-}
-
-// election settles which of two runs started at the same instant goes on: the
-// one that holds the lock of the leading host, the first by name. The other
-// gives its locks back, and the winner waits for that.
-type election struct {
-	leader string
-	won    chan struct{} // closed when the leading host is ours or gone
-	lost   chan struct{} // closed when another holds it
-}
-
-func newElection(hosts []string) *election {
-	return &election{slices.Min(hosts), make(chan struct{}), make(chan struct{})}
-}
-
-// report tells what came of a host; called once a host.
-func (e *election) report(name string, err error) {
-	switch {
-	case name != e.leader:
-	case errors.Is(err, hostapi.ErrLocked):
-		close(e.lost)
-	default:
-		close(e.won)
-	}
-}
-
-// observe asks the host, and asks again while another run that lost the
-// election still holds its lock.
-func (e *election) observe(ctx context.Context, name string, host hostapi.Host, req hostapi.ObserveRequest) (hostapi.Facts, error) {
-	facts, err := host.Observe(ctx, req)
-	if !errors.Is(err, hostapi.ErrLocked) || name == e.leader {
-		return facts, err
-	}
-	deadline := time.After(yieldTimeout)
-	select {
-	case <-e.won:
-	case <-e.lost:
-		return facts, err
-	case <-deadline:
-		return facts, err
-	case <-ctx.Done():
-		return facts, err
-	}
-	for {
-		select {
-		case <-time.After(yieldPause):
-		case <-deadline:
-			return facts, err
-		case <-ctx.Done():
-			return facts, err
-		}
-		facts, err = host.Observe(ctx, req)
-		if !errors.Is(err, hostapi.ErrLocked) {
-			return facts, err
-		}
 	}
 }

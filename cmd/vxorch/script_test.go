@@ -174,7 +174,7 @@ var transient = map[string]bool{
 
 const kernelState = `
 while ip addr | grep -q tentative; do sleep 0.05; done
-ip -d -o link | sed 's/^[0-9]*: //'
+ip -d -o link | sed 's/^[0-9]*: //; s/_timer *[0-9.]*//g'
 ip -o addr | sed 's/^[0-9]*: //; s/valid_lft.*//'
 ip route show table all
 ip -6 route show table all

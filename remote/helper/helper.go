@@ -46,7 +46,7 @@ func Main(ctx context.Context, args []string, stdin io.ReadCloser, stdout io.Wri
 // options are those of serve.
 type options struct {
 	token   string        // announces the protocol on stdout
-	lease   time.Duration // how long to live without a sign of the controller; 0: wire's default
+	lease   time.Duration // how long to live without a sign of the controller
 	install string        // where this executable is to be from now on; empty: where it is
 	sha256  string        // of this executable, hexadecimal
 }
@@ -57,7 +57,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }
 	flags.StringVar(&o.token, "token", "", "")
-	flags.DurationVar(&o.lease, "lease", 0, "")
+	flags.DurationVar(&o.lease, "lease", 15*time.Second, "")
 	flags.StringVar(&o.install, "install", "", "")
 	flags.StringVar(&o.sha256, "sha256", "", "")
 	if err := flags.Parse(args); err != nil {
@@ -69,8 +69,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.token == "":
 		err = fmt.Errorf("serve needs --token")
-	case o.lease < 0:
-		err = fmt.Errorf("--lease %v is negative", o.lease)
+	case o.lease <= 0:
+		err = fmt.Errorf("--lease %v is no time to live", o.lease)
 	case (o.install == "") != (o.sha256 == ""):
 		err = fmt.Errorf("--install and --sha256 go together")
 	}

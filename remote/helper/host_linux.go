@@ -38,13 +38,16 @@ var _ hostapi.Host = (*host)(nil)
 
 // New gives this machine, as the calling thread sees it, for one session. It
 // needs root to change anything.
-func New() (hostapi.Host, error) {
+func New() (hostapi.Host, error) { return open(0) }
+
+// open is New for a session that ends when nothing came for lease.
+func open(lease time.Duration) (*host, error) {
 	kernel, err := link.Open()
 	if err != nil {
 		return nil, hostapi.AsError(err)
 	}
 	return &host{
-		kernel: kernel, virt: virt.New(),
+		kernel: kernel, virt: virt.New(), store: own.Store{Lease: lease},
 		locks: map[string]*own.Lock{}, leases: map[string][]*dhcp.Server{}, consoles: map[string]chan struct{}{},
 		batch: make(chan struct{}, 1),
 	}, nil
@@ -103,6 +106,16 @@ func (h *host) take(lab string, holder hostapi.Holder) error {
 	}
 	h.locks[lab] = lock
 	return nil
+}
+
+// heard notes a sign of the controller for those who want its locks. What cannot
+// be noted only makes their error say less.
+func (h *host) heard() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, lock := range h.locks {
+		_ = lock.Heard()
+	}
 }
 
 // Apply is hostapi.Applier's. Batches run one after the other.

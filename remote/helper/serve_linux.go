@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,14 +34,14 @@ func serve(ctx context.Context, o options, stdin io.ReadCloser, stdout io.WriteC
 		}
 		stdout = kept
 	}
-	host, err := New()
+	host, err := open(o.lease)
 	if err != nil {
 		return err
 	}
 	if err := hostapi.Greet(stdout, o.token, "ready "+version()); err != nil {
 		return errors.Join(fmt.Errorf("greet: %w", err), host.Close())
 	}
-	return wire.Serve(ctx, stream{stdin, stdout}, host, wire.ServeOptions{Lease: o.lease})
+	return wire.Serve(ctx, stream{&hearing{ReadCloser: stdin, heard: host.heard, every: o.lease / 20}, stdout}, host, wire.ServeOptions{Lease: o.lease})
 }
 
 // stream is the two ends of the protocol as one.
@@ -52,6 +53,24 @@ type stream struct {
 func (s stream) Write(p []byte) (int, error) { return s.out.Write(p) }
 
 func (s stream) Close() error { return errors.Join(s.out.Close(), s.ReadCloser.Close()) }
+
+// hearing is the way in; it tells that something came, at most once every so
+// often: an image is a thousand reads a second.
+type hearing struct {
+	io.ReadCloser
+	heard func()
+	every time.Duration
+	last  time.Time // of telling
+}
+
+func (h *hearing) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	if now := time.Now(); n > 0 && now.Sub(h.last) >= h.every {
+		h.last = now
+		h.heard()
+	}
+	return n, err
+}
 
 // keepStdout gives the process's standard output as a file of its own that no
 // child inherits, and points descriptor 1 at standard error: nothing that prints

@@ -30,6 +30,8 @@ type Error struct {
 	Kind    Kind   `json:"kind"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"` // the way out, where there is one
+
+	Holder *Holder `json:"holder,omitempty"` // of KindLocked: who holds the lock, where that is known
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -56,8 +58,8 @@ var (
 	ErrHelper      = &Error{Kind: KindHelper}
 )
 
-// AsError gives err as an *Error that keeps err's whole text, with the kind and
-// the hint of the first *Error it wraps, else KindInternal. nil stays nil.
+// AsError gives err as an *Error that keeps err's whole text, with the rest of
+// the first *Error it wraps, else with KindInternal. nil stays nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
@@ -66,5 +68,5 @@ func AsError(err error) *Error {
 	if !errors.As(err, &e) {
 		return &Error{Kind: KindInternal, Message: err.Error()}
 	}
-	return &Error{Kind: e.Kind, Message: err.Error(), Hint: e.Hint}
+	return &Error{Kind: e.Kind, Message: err.Error(), Hint: e.Hint, Holder: e.Holder}
 }

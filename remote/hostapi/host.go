@@ -52,6 +52,7 @@ type Holder struct {
 	Controller string    `json:"controller"` // the controller's host name
 	Verb       string    `json:"verb"`       // deploy, destroy, …
 	Since      time.Time `json:"since"`      // by the controller's clock
+	Run        string    `json:"run"`        // random, tells runs of the same instant apart
 }
 
 // ObserveRequest says what to read. Links that carry this lab's mark or intent,

@@ -163,7 +163,7 @@ func (b *bench) batch(op hostapi.Op, steps ...hostapi.Step) hostapi.Batch {
 
 func (b *bench) locking() hostapi.ObserveRequest {
 	return hostapi.ObserveRequest{Lab: b.lab, Lock: &hostapi.Holder{
-		User: user, Controller: controller, Verb: "test", Since: time.Now(),
+		User: user, Controller: controller, Verb: "test", Since: time.Now(), Run: b.lab,
 	}}
 }
 

@@ -307,6 +307,8 @@ func (b *bench) lock() {
 	second := b.reopen()
 	if _, err := second.Observe(b.ctx(), b.locking()); !errors.Is(err, hostapi.ErrLocked) {
 		b.Errorf("second session asks for the lock: %v, want ErrLocked", err)
+	} else if holder := hostapi.AsError(err).Holder; holder == nil || holder.User != user || holder.Controller != controller || holder.Run != b.lab || holder.Since.IsZero() {
+		b.Errorf("second session is told that %+v holds the lock, want it as it was taken", holder)
 	}
 	if _, err := second.Observe(b.ctx(), hostapi.ObserveRequest{Lab: b.lab}); err != nil {
 		b.Errorf("second session only reads: %v", err)

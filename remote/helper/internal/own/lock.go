@@ -20,6 +20,14 @@ type Lock struct {
 	store Store
 	lab   string
 	file  *os.File
+	text  []byte // what the file says
+}
+
+// entry is what the lock's file says of its holder. When the file was written
+// last is when a sign of the holder's controller came last: see Lock.Heard.
+type entry struct {
+	hostapi.Holder
+	Lease time.Duration `json:"lease,omitempty"`
 }
 
 // Lock takes the lab's lock for holder, without waiting. If another holds it
@@ -42,11 +50,14 @@ func (s Store) Lock(lab string, holder hostapi.Holder) (*Lock, error) {
 		file, err := openAndLock(path)
 		switch {
 		case errors.Is(err, syscall.EWOULDBLOCK):
-			other, err := readHolder(path)
-			if errors.Is(err, fs.ErrNotExist) {
+			other, silent, err := readEntry(path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
 				continue
+			case other.Lease > 0 && silent > other.Lease/2: // a sign comes every third of it
+				return nil, hostapi.SilentError(lab, other.Holder, silent, other.Lease)
 			}
-			return nil, hostapi.LockedError(lab, other)
+			return nil, hostapi.LockedError(lab, other.Holder)
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
@@ -119,32 +130,48 @@ func (l *Lock) begin(holder hostapi.Holder) error {
 	if err := l.store.mkdirs(l.lab); err != nil {
 		return err
 	}
-	text, err := json.Marshal(holder)
+	text, err := json.Marshal(entry{holder, l.store.Lease})
 	if err != nil {
 		return err
 	}
 	if err := l.file.Truncate(0); err != nil {
 		return err
 	}
-	_, err = l.file.WriteAt(append(text, '\n'), 0)
+	l.text = append(text, '\n')
+	return l.Heard()
+}
+
+// Heard notes that a sign of the holder's controller came just now. It is the
+// file's own time that keeps this: unlike its text it is never half-written.
+func (l *Lock) Heard() error {
+	_, err := l.file.WriteAt(l.text, 0)
 	return err
 }
 
-// readHolder reads who holds the lock. Whoever has just taken it may not have
-// written that yet: it is waited for, and unknown if it does not come.
-func readHolder(path string) (hostapi.Holder, error) {
+// readEntry reads who holds the lock, and for how long its controller has been
+// silent. Whoever has just taken it may not have written that yet: it is waited
+// for, and unknown if it does not come.
+func readEntry(path string) (holder entry, silent time.Duration, err error) {
 	for range 20 {
-		var holder hostapi.Holder
-		file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
-		if err != nil {
-			return hostapi.Holder{}, err
-		}
-		err = json.NewDecoder(io.LimitReader(file, 64<<10)).Decode(&holder)
-		_ = file.Close()
-		if err == nil {
-			return holder, nil
+		holder, silent, err = readEntryOnce(path)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return holder, silent, err
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return hostapi.Holder{}, nil
+	return entry{}, 0, nil
+}
+
+func readEntryOnce(path string) (holder entry, silent time.Duration, err error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return entry{}, 0, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return entry{}, 0, err
+	}
+	err = json.NewDecoder(io.LimitReader(file, 64<<10)).Decode(&holder)
+	return holder, time.Since(info.ModTime()), err
 }

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"vxorch/remote/hostapi"
 )
@@ -28,6 +29,9 @@ const Root = "/run/vxorch"
 // Store is the directory of locks and intents. The zero value is Root.
 type Store struct {
 	Root string // empty: the constant Root
+	// Lease is how long this process lives on without a sign of its controller,
+	// for those who find it hold a lock. 0: for ever.
+	Lease time.Duration
 }
 
 func (s Store) root() string {

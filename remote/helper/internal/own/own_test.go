@@ -181,6 +181,38 @@ func TestLockTellsTheSecondWhoHoldsIt(t *testing.T) {
 	}
 }
 
+func TestLockOfASilentControllerTellsWhenItEnds(t *testing.T) {
+	s := newStore(t)
+	s.Lease = 15 * time.Second
+	lock := mustLock(t, s, "lu", hostapi.Holder{User: "alice"})
+	silentFor := func(d time.Duration) error {
+		then := time.Now().Add(-d)
+		if err := os.Chtimes(filepath.Join(s.Root, "lu", "lock"), then, then); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Lock("lu", hostapi.Holder{User: "bob"})
+		if !errors.Is(err, hostapi.ErrLocked) || !strings.Contains(err.Error(), "alice") {
+			t.Errorf("silent for %s: %v, want locked by alice", d, err)
+		}
+		return err
+	}
+	if err := silentFor(6 * time.Second); strings.Contains(err.Error(), "lost") { // one sign may be late
+		t.Errorf("silent for 6 s: %v", err)
+	}
+	if e := hostapi.AsError(silentFor(11 * time.Second)); !strings.Contains(e.Message, "nothing came for 11s") || !strings.Contains(e.Hint, "ends in 4s") {
+		t.Errorf("silent for 11 s: %q, %q", e.Message, e.Hint)
+	}
+	if err := lock.Heard(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Lock("lu", hostapi.Holder{}); strings.Contains(err.Error(), "lost") {
+		t.Errorf("heard just now: %v", err)
+	}
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLockFileIsPrivate(t *testing.T) {
 	s := newStore(t)
 	lock := mustLock(t, s, "lu", hostapi.Holder{})
