@@ -22,8 +22,12 @@ func (w VTEP) Diff(l Link) (changes []Change, rebuild bool) {
 	fixed.address("group", l.VXLAN.Group, w.Group)
 	fixed.address("local", l.VXLAN.Local, w.Local)
 	fixed.text("device", l.VXLAN.Device, w.Device)
-	fixed.boolean("learning", l.VXLAN.Learning, true)
+	fixed.boolean("learning", l.VXLAN.Learning, !w.Static)
 	live.outer(l, w.MAC, w.MTU, w.Bridge)
+	if w.Bridge != "" && l.Master == w.Bridge {
+		live.boolean("port learning", l.PortLearning, !w.Static)
+		live.boolean("neigh_suppress", l.Suppress, w.Static)
+	}
 	return append(fixed, live...), len(fixed) > 0
 }
 

@@ -51,6 +51,10 @@ type Link struct {
 	PeerIndex int `json:"peer_index,omitempty"`
 	// STP is, of a bridge, whether it speaks the spanning tree protocol.
 	STP bool `json:"stp,omitempty"`
+	// PortLearning and Suppress are, of a bridge's port, whether the bridge learns
+	// the MACs that come in by it, and whether it keeps ARP and ND back from it.
+	PortLearning bool `json:"port_learning,omitempty"`
+	Suppress     bool `json:"suppress,omitempty"`
 }
 
 // VXLAN is what is particular to a VXLAN link.
@@ -64,6 +68,8 @@ type VXLAN struct {
 	// Shares names what the link asks of its UDP port beyond the lab's: the kernel
 	// lets two links share a port only if they ask the same. Empty: nothing.
 	Shares string `json:"shares,omitempty"`
+	// Forwarding is what it was told of the others; of this lab's VTEPs only.
+	Forwarding ForwardingFacts `json:"forwarding,omitzero"`
 }
 
 // NamespaceFacts is a named network namespace as seen.

@@ -31,6 +31,8 @@ type Step struct {
 	Veth      *Veth      `json:"veth,omitempty"`
 	Address   *Address   `json:"address,omitempty"`
 
+	Forwarding *Forwarding `json:"forwarding,omitempty"`
+
 	VirtNetwork *VirtNetwork `json:"virt_network,omitempty"`
 	Domain      *Domain      `json:"domain,omitempty"`
 	Guest       *Guest       `json:"guest,omitempty"`
@@ -51,6 +53,8 @@ const (
 	KindVeth      = "veth"
 	KindAddress   = "address"
 
+	KindForwarding = "forwarding"
+
 	KindVirtNetwork = "libvirt network"
 	KindDomain      = "domain"
 	KindGuest       = "guest"
@@ -69,6 +73,8 @@ func (s Step) Object() (kind, name string) {
 		return KindVeth, s.Veth.Name
 	case s.Address != nil:
 		return KindAddress, s.Address.Link
+	case s.Forwarding != nil:
+		return KindForwarding, s.Forwarding.VTEP
 	case s.VirtNetwork != nil:
 		return KindVirtNetwork, s.VirtNetwork.Name
 	case s.Domain != nil:
@@ -79,20 +85,23 @@ func (s Step) Object() (kind, name string) {
 	return "", ""
 }
 
-// VTEP is a VXLAN tunnel end in the host's own namespace (RFC 7348), always
-// with learning on, up, without an IPv6 link-local address and deaf to router
-// advertisements.
+// VTEP is a VXLAN tunnel end in the host's own namespace (RFC 7348), up, without
+// an IPv6 link-local address and deaf to router advertisements. It finds the
+// others by its group and by learning, or by what a Forwarding tells it.
 type VTEP struct {
 	Name   string     `json:"name"`
-	For    string     `json:"for,omitempty"` // network it serves; goes into the mark
-	VNI    int        `json:"vni"`           // 1…16777215
-	Port   int        `json:"port"`          // UDP destination port; never 0, which the kernel takes for 8472
-	Group  netip.Addr `json:"group,omitzero"`
+	For    string     `json:"for,omitempty"`  // network it serves; goes into the mark
+	VNI    int        `json:"vni"`            // 1…16777215
+	Port   int        `json:"port"`           // UDP destination port; never 0, which the kernel takes for 8472
+	Group  netip.Addr `json:"group,omitzero"` // multicast group that BUM traffic goes to; zero: none
 	Local  netip.Addr `json:"local,omitzero"`
 	Device string     `json:"device"` // underlay
 	MTU    int        `json:"mtu"`    // bytes
 	MAC    string     `json:"mac"`    // given at creation, so that udev leaves it alone
 	Bridge string     `json:"bridge"` // to be a port of; empty: stands alone
+	// Static: neither it nor its bridge port learns a MAC, and the port keeps back
+	// the ARP and ND that its bridge can answer (neigh_suppress).
+	Static bool `json:"static,omitempty"`
 }
 
 // Bridge is a bridge in the host's own namespace with STP off, up, without an

@@ -144,6 +144,8 @@ func (b *bench) step(object any) hostapi.Step {
 		return hostapi.Step{Veth: &o}
 	case hostapi.Address:
 		return hostapi.Step{Address: &o}
+	case hostapi.Forwarding:
+		return hostapi.Step{Forwarding: &o}
 	case hostapi.VirtNetwork:
 		return hostapi.Step{VirtNetwork: &o}
 	case hostapi.Domain:

@@ -45,6 +45,8 @@ func Contract(t *testing.T, open func(t *testing.T) Env) {
 		{"what cannot be changed is rebuilt", (*bench).rebuild},
 		{"removal in reverse leaves nothing", (*bench).remove},
 		{"removing a namespace or a bridge spares the rest", (*bench).removeUnder},
+		{"a flood list is kept as told", (*bench).floodList},
+		{"remote endpoints are kept as told", (*bench).remotes},
 		{"the first failure ends a batch", (*bench).partial},
 		{"a taken VNI is busy", (*bench).busy},
 		{"nonsense is refused", (*bench).nonsense},

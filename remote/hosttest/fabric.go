@@ -75,8 +75,9 @@ type Machine struct {
 type link struct {
 	hostapi.Link // as it is, but Addresses and PeerIndex, which facts fills in
 	addresses    []address
-	netns        *namespace // nil: the machine's own
-	peer         *link      // of a veth, or of a tap: the guest's device
+	netns        *namespace         // nil: the machine's own
+	peer         *link              // of a veth, or of a tap: the guest's device
+	forwarding   hostapi.Forwarding // of a VTEP: what it was told
 }
 
 type address struct {
@@ -305,6 +306,7 @@ func (l *link) facts(lab string) hostapi.Link {
 	out.Addresses = l.prefixes()
 	if l.VXLAN != nil {
 		v := *l.VXLAN
+		v.Forwarding = hostapi.SummarizeForwarding(l.forwarding.Entries())
 		out.VXLAN = &v
 	}
 	if l.Kind == "veth" {

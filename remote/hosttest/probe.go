@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"vxorch/remote/hostapi"
@@ -138,7 +139,7 @@ func (m *Machine) tunnel(v *link) []hub {
 	var hubs []hub
 	for _, other := range m.neighbours() {
 		for _, l := range other.links {
-			if l.VXLAN == nil || !l.Up || !other.carried(l) || !sameTunnel(*l.VXLAN, *v.VXLAN) {
+			if l.VXLAN == nil || !l.Up || !other.carried(l) || !sameTunnel(l, v) {
 				continue
 			}
 			at := l
@@ -153,8 +154,20 @@ func (m *Machine) tunnel(v *link) []hub {
 	return hubs
 }
 
-func sameTunnel(a, b hostapi.VXLAN) bool {
-	return a.VNI == b.VNI && a.Port == b.Port && a.Group == b.Group && a.Group.IsValid()
+// sameTunnel tells whether two VTEPs send each other frames: by their group, or
+// by what both were told. Which endpoints they were told of is not looked at.
+func sameTunnel(a, b *link) bool {
+	if a.VXLAN.VNI != b.VXLAN.VNI || a.VXLAN.Port != b.VXLAN.Port {
+		return false
+	}
+	return a.VXLAN.Group.IsValid() && a.VXLAN.Group == b.VXLAN.Group || a.knows(b) && b.knows(a)
+}
+
+// knows tells whether a VTEP was told about the tunnel end of another.
+func (l *link) knows(other *link) bool {
+	end := other.VXLAN.Local
+	return slices.Contains(l.forwarding.Flood, end) ||
+		slices.ContainsFunc(l.forwarding.Remotes, func(r hostapi.Remote) bool { return r.Via == end })
 }
 
 // carried tells whether v's underlay device is there and up.

@@ -27,7 +27,7 @@ func (w work) run(s hostapi.Step) (changed bool, err error) {
 	set := 0
 	for _, is := range []bool{
 		s.VTEP != nil, s.Bridge != nil, s.Namespace != nil, s.Veth != nil, s.Address != nil,
-		s.VirtNetwork != nil, s.Domain != nil, s.Guest != nil,
+		s.Forwarding != nil, s.VirtNetwork != nil, s.Domain != nil, s.Guest != nil,
 	} {
 		if is {
 			set++
@@ -37,6 +37,8 @@ func (w work) run(s hostapi.Step) (changed bool, err error) {
 		return false, invalid("a step has one object, not %d", set)
 	}
 	switch {
+	case s.Forwarding != nil && s.Op == hostapi.Remove:
+		return w.forwarding(hostapi.Forwarding{VTEP: s.Forwarding.VTEP, Bridge: s.Forwarding.Bridge})
 	case s.Op == hostapi.Remove:
 		return w.remove(s)
 	case s.Guest != nil:
@@ -56,6 +58,8 @@ func (w work) run(s hostapi.Step) (changed bool, err error) {
 		return w.namespace(*s.Namespace)
 	case s.Veth != nil:
 		return w.veth(*s.Veth)
+	case s.Forwarding != nil:
+		return w.forwarding(*s.Forwarding)
 	case s.VirtNetwork != nil:
 		return w.virtNetwork(*s.VirtNetwork)
 	case s.Domain != nil:
@@ -174,7 +178,7 @@ func (w work) vtep(v hostapi.VTEP) (changed bool, err error) {
 				}
 			}
 			return &link{Link: hostapi.Link{Kind: "vxlan", VXLAN: &hostapi.VXLAN{
-				VNI: v.VNI, Port: v.Port, Group: v.Group, Local: v.Local, Device: v.Device, Learning: true,
+				VNI: v.VNI, Port: v.Port, Group: v.Group, Local: v.Local, Device: v.Device, Learning: !v.Static,
 			}}}, nil
 		},
 		func(l *link) error {
@@ -182,7 +186,11 @@ func (w work) vtep(v hostapi.VTEP) (changed bool, err error) {
 				return err
 			}
 			l.MAC, l.MTU = v.MAC, v.MTU
-			return w.join(l, v.Bridge)
+			if err := w.join(l, v.Bridge); err != nil {
+				return err
+			}
+			l.PortLearning, l.Suppress = v.Bridge != "" && !v.Static, v.Bridge != "" && v.Static
+			return nil
 		})
 }
 
@@ -289,6 +297,30 @@ func (w work) namespace(want hostapi.Namespace) (changed bool, err error) {
 	}
 	n.mark = mark
 	n.links["lo"].Up = true
+	return true, nil
+}
+
+func (w work) forwarding(f hostapi.Forwarding) (changed bool, err error) {
+	l := w.links[f.VTEP]
+	switch {
+	case l == nil:
+		return false, invalid("no link %q", f.VTEP)
+	case !ours(l.Mark, w.batch.Lab):
+		return false, foreign("link", f.VTEP)
+	case l.VXLAN == nil:
+		return false, invalid("%s is a %s, not a VTEP", f.VTEP, l.Kind)
+	case len(f.Remotes) > 0 && (f.Bridge == "" || l.Master != f.Bridge):
+		return false, invalid("%s is not a port of bridge %q", f.VTEP, f.Bridge)
+	}
+	for _, r := range f.Remotes {
+		if err := check(f.VTEP, r.MAC); err != nil {
+			return false, err
+		}
+	}
+	if len(f.Diff(hostapi.SummarizeForwarding(l.forwarding.Entries()))) == 0 {
+		return false, nil
+	}
+	l.forwarding = f
 	return true, nil
 }
 

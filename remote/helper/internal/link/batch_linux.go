@@ -86,6 +86,12 @@ func (b *Batch) Do(step hostapi.Step) (changed bool, err error) {
 	case step.Address != nil:
 		name = step.Address.Prefix.String() + " on " + name
 		changed, err = b.address(*step.Address, remove)
+	case step.Forwarding != nil:
+		w := *step.Forwarding
+		if remove {
+			w.Flood, w.Remotes = nil, nil
+		}
+		changed, err = b.forwarding(w)
 	case remove && step.Namespace != nil:
 		changed, err = b.removeNamespace(name)
 	case remove:
@@ -113,7 +119,7 @@ func checkStep(s hostapi.Step) error {
 		return invalid("there is no operation %q", s.Op)
 	}
 	objects := 0
-	for _, set := range []bool{s.VTEP != nil, s.Bridge != nil, s.Namespace != nil, s.Veth != nil, s.Address != nil} {
+	for _, set := range []bool{s.VTEP != nil, s.Bridge != nil, s.Namespace != nil, s.Veth != nil, s.Address != nil, s.Forwarding != nil} {
 		if set {
 			objects++
 		}

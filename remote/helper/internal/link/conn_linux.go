@@ -156,6 +156,24 @@ func (c *conn) set(index int, attributes ...nl.NetlinkRequestData) error {
 	return err
 }
 
+// setPort sets how the bridge that a link is a port of uses the port.
+func (c *conn) setPort(index int, learning, suppress bool) error {
+	msg := nl.NewIfInfomsg(unix.AF_BRIDGE)
+	msg.Index = int32(index)
+	port := nl.NewRtAttr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, nil)
+	port.AddRtAttr(nl.IFLA_BRPORT_LEARNING, boolByte(learning))
+	port.AddRtAttr(nl.IFLA_BRPORT_NEIGH_SUPPRESS, boolByte(suppress))
+	_, err := c.requestWith(unix.RTM_SETLINK, unix.NLM_F_ACK, msg, port).Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+func boolByte(b bool) []byte {
+	if b {
+		return []byte{1}
+	}
+	return []byte{0}
+}
+
 // up sets a link up or down.
 func (c *conn) up(index int, up bool) error {
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
@@ -254,17 +272,7 @@ func (d *device) parseMore(message []byte) error {
 	return eachAttribute(message[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) error {
 		switch kind {
 		case unix.IFLA_LINKINFO:
-			return eachAttribute(value, func(kind uint16, value []byte) error {
-				if kind != unix.IFLA_INFO_DATA || d.Kind != "bridge" {
-					return nil
-				}
-				return eachAttribute(value, func(kind uint16, value []byte) error {
-					if kind == unix.IFLA_BR_STP_STATE {
-						d.STP = !bytes.Equal(value, make([]byte, 4))
-					}
-					return nil
-				})
-			})
+			return d.parseInfo(value)
 		case unix.IFLA_AF_SPEC:
 			return eachAttribute(value, func(kind uint16, value []byte) error {
 				switch kind {
@@ -286,6 +294,35 @@ func (d *device) parseIPv4(attributes []byte) error {
 		const at = 4 * (devconfARPIgnore - 1)
 		if kind == unix.IFLA_INET_CONF && len(value) >= at+4 {
 			d.Quiet = d.Quiet && binary.NativeEndian.Uint32(value[at:]) != 0
+		}
+		return nil
+	})
+}
+
+// parseInfo reads what is particular to a bridge and to a bridge's port.
+func (d *device) parseInfo(attributes []byte) error {
+	master := ""
+	return eachAttribute(attributes, func(kind uint16, value []byte) error {
+		switch {
+		case kind == unix.IFLA_INFO_SLAVE_KIND:
+			master = unix.ByteSliceToString(value)
+		case kind == unix.IFLA_INFO_DATA && d.Kind == "bridge":
+			return eachAttribute(value, func(kind uint16, value []byte) error {
+				if kind == unix.IFLA_BR_STP_STATE {
+					d.STP = !bytes.Equal(value, make([]byte, 4))
+				}
+				return nil
+			})
+		case kind == unix.IFLA_INFO_SLAVE_DATA && master == "bridge":
+			return eachAttribute(value, func(kind uint16, value []byte) error {
+				switch kind {
+				case nl.IFLA_BRPORT_LEARNING:
+					d.PortLearning = !bytes.Equal(value, []byte{0})
+				case nl.IFLA_BRPORT_NEIGH_SUPPRESS:
+					d.Suppress = !bytes.Equal(value, []byte{0})
+				}
+				return nil
+			})
 		}
 		return nil
 	})

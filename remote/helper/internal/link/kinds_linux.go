@@ -21,7 +21,7 @@ func (b *Batch) vtep(w hostapi.VTEP) outer {
 	o.create = func(mac net.HardwareAddr) error {
 		link := &netlink.Vxlan{
 			LinkAttrs: attributes(w.Name, mac),
-			VxlanId:   w.VNI, Port: w.Port, Learning: true,
+			VxlanId:   w.VNI, Port: w.Port, Learning: !w.Static,
 			Group: ipOf(w.Group), SrcAddr: ipOf(w.Local),
 		}
 		link.MTU = w.MTU
@@ -39,6 +39,12 @@ func (b *Batch) vtep(w hostapi.VTEP) outer {
 			return invalid("vni %d, port %d: want 1 to 16777215 and 1 to 65535", w.VNI, w.Port)
 		}
 		return b.host.library.LinkAdd(link)
+	}
+	o.joined = func(d *device) error {
+		if d.PortLearning != w.Static && d.Suppress == w.Static {
+			return nil
+		}
+		return b.host.setPort(d.Index, !w.Static, w.Static)
 	}
 	o.explain = func(err error) error {
 		switch {

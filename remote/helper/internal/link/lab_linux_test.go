@@ -61,6 +61,8 @@ func step(op hostapi.Op, object any) hostapi.Step {
 		s.Veth = &o
 	case hostapi.Address:
 		s.Address = &o
+	case hostapi.Forwarding:
+		s.Forwarding = &o
 	default:
 		panic(fmt.Sprintf("%T", object))
 	}
@@ -274,8 +276,8 @@ func TestLabIsMadeOnceAndRemovedOnce(t *testing.T) {
 		{Name: "br100", Kind: "bridge", MAC: theBridge.MAC, MTU: 1450, Up: true, Mark: mark("net"), Quiet: true},
 		{Name: "lo", MTU: 65536, Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}},
 		{Name: "under0", Kind: "veth", MTU: 1500, Up: true},
-		{Name: "vcn1", Kind: "veth", MAC: theVeth.MAC, MTU: 1450, Up: true, Master: "br100", Mark: mark("cn1"), Quiet: true},
-		{Name: "vx100", Kind: "vxlan", MAC: theVTEP.MAC, MTU: 1450, Up: true, Master: "br100", Mark: mark("net"), Quiet: true,
+		{Name: "vcn1", Kind: "veth", MAC: theVeth.MAC, MTU: 1450, Up: true, Master: "br100", Mark: mark("cn1"), Quiet: true, PortLearning: true},
+		{Name: "vx100", Kind: "vxlan", MAC: theVTEP.MAC, MTU: 1450, Up: true, Master: "br100", Mark: mark("net"), Quiet: true, PortLearning: true,
 			VXLAN: &hostapi.VXLAN{VNI: 100, Port: 4789, Group: theVTEP.Group, Local: theVTEP.Local, Device: "under0", Learning: true}},
 	}
 	got := slices.Clone(facts.Links)

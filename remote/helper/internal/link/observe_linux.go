@@ -48,6 +48,9 @@ func (k *Kernel) Observe(ctx context.Context, req hostapi.ObserveRequest, store 
 		return hostapi.Facts{}, err
 	}
 	facts.Links = choose(all, req, facts.Routes)
+	if err := k.readForwarding(facts.Links, devices, req.Lab); err != nil {
+		return hostapi.Facts{}, err
+	}
 	if err := ctx.Err(); err != nil {
 		return hostapi.Facts{}, err
 	}
@@ -67,6 +70,22 @@ func (k *Kernel) Observe(ctx context.Context, req hostapi.ObserveRequest, store 
 		}
 	}
 	return facts, nil
+}
+
+// readForwarding adds what the lab's VTEPs among links were told of the others.
+func (k *Kernel) readForwarding(links []hostapi.Link, devices []*device, lab string) error {
+	for _, l := range links {
+		if l.VXLAN == nil || l.Mark == nil || l.Mark.Lab != lab {
+			continue
+		}
+		at := slices.IndexFunc(devices, func(d *device) bool { return d.Index == l.Index })
+		entries, err := k.host.forwarding(l.Index, devices[at].master)
+		if err != nil {
+			return fmt.Errorf("link %s: %w", l.Name, err)
+		}
+		l.VXLAN.Forwarding = hostapi.SummarizeForwarding(entries)
+	}
+	return nil
 }
 
 // machine says what this host is.

@@ -28,6 +28,9 @@ type outer struct {
 	// more does what the kind has beyond the common properties, before the link
 	// is set up. nil: nothing.
 	more func(d *device) error
+	// joined does what the kind wants of its bridge port, once it is one. nil:
+	// nothing.
+	joined func(d *device) error
 	// explain says more about an error of create or of setting up. nil: nothing.
 	explain func(err error) error
 }
@@ -128,6 +131,12 @@ func (b *Batch) adjust(w outer, d *device, mac net.HardwareAddr, master int) err
 	if d.master != master {
 		if err := b.host.set(d.Index, nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master)))); err != nil {
 			return fmt.Errorf("make it a port of %q: %w", w.bridge, err)
+		}
+		d.PortLearning, d.Suppress = true, false // as every new port
+	}
+	if master != 0 && w.joined != nil {
+		if err := w.joined(d); err != nil {
+			return fmt.Errorf("set up its port of %q: %w", w.bridge, err)
 		}
 	}
 	if !d.Up {
