@@ -433,14 +433,18 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 				`3:12: link name "eth0" of network "eth0" is already that of the underlay of host "a" (f:2:9) | the names of a host's links must differ: give one of them another`,
 			}},
 		"flood to come": {
-			head + "networks: {n: {flood: static}}\n",
+			head + "networks: {n: {flood: evpn}}\n",
 			[]string{
-				"5:23: flood: static: not supported yet | write multicast, or leave it out",
+				"5:23: flood: evpn: not supported yet | write static, or leave it out",
 			}},
+		"group without multicast": {
+			head + "networks: {n: {flood: unicast, group: 239.0.0.1}}\n",
+			[]string{"5:32: flood: unicast has no group | leave group out, or take flood: multicast"},
+		},
 		"flood unknown": {
 			head + "networks: {n: {flood: broadcast}, m: {flood: multicas}}\n",
 			[]string{
-				`5:23: flood "broadcast" is unknown | known: multicast`,
+				`5:23: flood "broadcast" is unknown | known: multicast, unicast, static, auto`,
 				`5:46: flood "multicas" is unknown | did you mean "multicast"?`,
 			}},
 		"group": {

@@ -43,7 +43,10 @@ type Flood string
 
 // Flood modes.
 const (
-	FloodMulticast Flood = "multicast"
+	FloodMulticast Flood = "multicast" // to a multicast group of the underlay
+	FloodUnicast   Flood = "unicast"   // a copy to each of the others (head-end replication)
+	FloodStatic    Flood = "static"    // not at all: every VTEP is told where every endpoint is
+	FloodAuto      Flood = "auto"      // multicast where it passes between all hosts, else unicast, of many hosts static
 )
 
 // Network is one VXLAN segment with a bridge on every host.

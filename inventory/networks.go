@@ -84,10 +84,13 @@ func (p *parser) readNetwork(s *segment) {
 		}
 	}
 	if e, found := s.fields["flood"]; found {
-		p.readFlood(e.value)
+		s.Flood = p.readFlood(e.value)
 	}
 	if e, found := s.fields["group"]; found {
 		s.Group = p.readGroup(e.value)
+		if s.Flood == FloodUnicast || s.Flood == FloodStatic {
+			p.errorf(e.key, "flood: %s has no group", s.Flood).Hint = "leave group out, or take flood: multicast"
+		}
 	}
 	if e, found := s.fields["subnet"]; found {
 		s.Subnet = p.readSubnet(e.value)
@@ -97,16 +100,19 @@ func (p *parser) readNetwork(s *segment) {
 	}
 }
 
-func (p *parser) readFlood(n *yaml.Node) {
+func (p *parser) readFlood(n *yaml.Node) Flood {
 	mode, ok := p.str(n, "flood")
-	later := []string{"unicast", "static", "evpn", "auto"}
+	modes := []string{string(FloodMulticast), string(FloodUnicast), string(FloodStatic), string(FloodAuto)}
 	switch {
-	case !ok || mode == string(FloodMulticast):
-	case slices.Contains(later, mode):
-		p.errorf(n, "flood: %s: not supported yet", mode).Hint = "write multicast, or leave it out"
+	case !ok:
+	case slices.Contains(modes, mode):
+		return Flood(mode)
+	case mode == "evpn":
+		p.errorf(n, "flood: %s: not supported yet", mode).Hint = "write static, or leave it out"
 	default:
-		p.errorf(n, "flood %q is unknown", mode).Hint = p.suggest(mode, []string{string(FloodMulticast)})
+		p.errorf(n, "flood %q is unknown", mode).Hint = p.suggest(mode, modes)
 	}
+	return ""
 }
 
 func (p *parser) readGroup(n *yaml.Node) netip.Addr {
@@ -172,7 +178,9 @@ func (p *parser) readMTU(n *yaml.Node, subnet netip.Prefix) int {
 // holds the networks against each other.
 func (p *parser) completeNetworks() {
 	for _, s := range p.segments {
-		s.Flood = FloodMulticast
+		if s.Flood == "" {
+			s.Flood = FloodMulticast
+		}
 		if _, given := s.fields["port"]; !given {
 			s.Port = defaultPort
 		}

@@ -223,7 +223,8 @@ func topology(lab *inventory.Lab, p plan.Plan) report.Topology {
 			row.Group = n.Group.String()
 		}
 		if i := slices.IndexFunc(p.Networks, func(s plan.Network) bool { return s.Name == n.Name }); i >= 0 {
-			row.MTU, row.Group, row.Unproved = p.Networks[i].MTU, p.Networks[i].Group, p.Networks[i].Unproved
+			settled := p.Networks[i]
+			row.MTU, row.Flood, row.FloodWhy, row.Group, row.Unproved = settled.MTU, settled.Flood, settled.Why, settled.Group, settled.Unproved
 		}
 		t.Networks = append(t.Networks, row)
 	}

@@ -73,8 +73,10 @@ type hostNetwork struct{ host, network string }
 // settledNetwork is a network with all that the hosts had to tell.
 type settledNetwork struct {
 	inventory.Network
-	mtu   int
-	group netip.Addr
+	mtu       int
+	group     netip.Addr       // zero unless flooding is by multicast
+	why       string           // why flooding is as it is, where the inventory left it open
+	endpoints []hostapi.Remote // of static flooding: where everything is
 }
 
 // settle fills in what the inventory leaves to the hosts.
@@ -100,7 +102,15 @@ func (d *deployment) settle() {
 		if problem != nil {
 			d.problems = append(d.problems, problem)
 		}
-		d.networks = append(d.networks, settledNetwork{network, mtu, group})
+		settled := settledNetwork{Network: network, mtu: mtu}
+		settled.Flood, settled.why = d.settleFlood(network)
+		switch settled.Flood {
+		case inventory.FloodMulticast:
+			settled.group = group
+		case inventory.FloodStatic:
+			settled.endpoints = d.endpoints(network)
+		}
+		d.networks = append(d.networks, settled)
 	}
 }
 
@@ -147,12 +157,15 @@ func (d *deployment) raise(network settledNetwork, vteps *Phase, build Phase) Ne
 	changed := map[string]bool{}
 	for _, host := range d.hosts {
 		legs[host] = d.tunnel(host, network)
-		changed[host] = legs[host].changed()
+		changed[host] = legs[host].changed
 		vteps.Steps[host] = append(vteps.Steps[host], legs[host].raise...)
 	}
 	pairs := verify.VTEPs(network.Network, d.hosts, changed)
 	vteps.Probes = append(vteps.Probes, pairs...)
-	settled := Network{Name: network.Name, MTU: network.mtu, Group: network.group.String()}
+	settled := Network{Name: network.Name, MTU: network.mtu, Flood: string(network.Flood), Why: network.why}
+	if network.group.IsValid() {
+		settled.Group = network.group.String()
+	}
 	switch {
 	case len(d.hosts) == 1 && len(d.lab.Hosts) > 1:
 		settled.Unproved = "one host alone is at hand"
@@ -172,6 +185,12 @@ func (d *deployment) raise(network settledNetwork, vteps *Phase, build Phase) Ne
 		if len(pairs) > 0 || stale {
 			build.Steps[host] = append(build.Steps[host], hostapi.Step{Op: hostapi.Remove,
 				Address: &hostapi.Address{Link: leg.proveOn, Prefix: prefix}})
+			if network.Flood == inventory.FloodStatic && prefix.Addr().Is4() {
+				// With a link's last IPv4 address the kernel drops its neighbours
+				// (fib_disable_ip in net/ipv4/fib_frontend.c).
+				again := d.forwarding(host, network)
+				build.Steps[host] = append(build.Steps[host], hostapi.Step{Op: hostapi.Update, Forwarding: &again})
+			}
 		}
 		build.Steps[host] = append(build.Steps[host], leg.join...)
 	}
@@ -184,9 +203,8 @@ type tunnel struct {
 	join    []hostapi.Step // after it
 	proveOn string         // the link that carries the temporary address
 	seen    *hostapi.Link  // proveOn as observed
+	changed bool           // VTEP or bridge; what the VTEP is told does not count
 }
-
-func (t tunnel) changed() bool { return len(t.raise)+len(t.join) > 0 }
 
 // carries tells whether the proof's address was left by a run that died.
 func (t tunnel) carries(prefix netip.Prefix) bool {
@@ -195,10 +213,12 @@ func (t tunnel) carries(prefix netip.Prefix) bool {
 
 // tunnel plans VTEP and bridge of a network on a host. A VTEP is proved while it
 // stands alone; where it is a port already it is proved through its bridge, since
-// an address on an enslaved VTEP answers nothing.
+// an address on an enslaved VTEP answers nothing. One that floods nothing is made
+// a port at once: the endpoints that it is told of are its bridge's neighbours.
 func (d *deployment) tunnel(host string, network settledNetwork) tunnel {
 	facts := d.facts[host]
 	u := d.underlays[host]
+	static := network.Flood == inventory.FloodStatic
 	bridge := hostapi.Bridge{
 		Name: network.Name, For: network.Name, MTU: network.mtu,
 		MAC: inventory.DeriveMAC(d.lab.Name, "bridge", network.Name, host),
@@ -206,48 +226,54 @@ func (d *deployment) tunnel(host string, network settledNetwork) tunnel {
 	vtep := hostapi.VTEP{
 		Name: network.VXLAN, For: network.Name, VNI: network.VNI, Port: network.Port,
 		Group: network.group, Local: u.local, Device: u.device, MTU: network.mtu,
-		MAC: inventory.DeriveMAC(d.lab.Name, "vtep", network.Name, host),
+		MAC: inventory.DeriveMAC(d.lab.Name, "vtep", network.Name, host), Static: static,
 	}
 	seenBridge, seenVTEP := findLink(facts, bridge.Name), findLink(facts, vtep.Name)
-	enslaved := seenVTEP != nil && seenBridge != nil && seenVTEP.Master == bridge.Name
+	bridged := step(seenBridge, bridge.Diff)
+	newBridge := bridged.Op == hostapi.Create || bridged.Op == hostapi.Rebuild
+	enslaved := static || !newBridge && seenVTEP != nil && seenVTEP.Master == bridge.Name
 	if enslaved {
 		vtep.Bridge = bridge.Name
 	}
 	raised := step(seenVTEP, vtep.Diff)
-	if raised.Op == hostapi.Rebuild {
-		enslaved, vtep.Bridge = false, ""
-	}
-	bridged := step(seenBridge, bridge.Diff)
-	if bridged.Op == hostapi.Rebuild {
+	if raised.Op == hostapi.Rebuild && !static {
 		enslaved, vtep.Bridge = false, ""
 	}
 
-	t := tunnel{proveOn: vtep.Name, seen: seenVTEP}
+	t := tunnel{proveOn: vtep.Name, seen: seenVTEP, changed: !enslaved || raised.Op != "" || bridged.Op != ""}
 	if enslaved {
 		t.proveOn, t.seen = bridge.Name, seenBridge
 	}
-	if raised.Op != "" {
-		raised.VTEP = &vtep
-		t.raise = append(t.raise, raised)
-	}
-	if bridged.Op == hostapi.Create || bridged.Op == hostapi.Rebuild {
+	if newBridge {
 		d.newBridges[hostNetwork{host, network.Name}] = true
 	}
 	if bridged.Op != "" {
 		bridged.Bridge = &bridge
-		if enslaved {
-			t.raise = append(t.raise, bridged) // a bridge that is down proves nothing
-		} else {
-			t.join = append(t.join, bridged)
-		}
 	}
-	if !enslaved {
+	if raised.Op != "" {
+		raised.VTEP = &vtep
+	}
+	switch {
+	case enslaved:
+		// A bridge that is down proves nothing, and one that is new comes first.
+		t.raise = present(bridged, raised)
+	default:
+		t.raise, t.join = present(raised), present(bridged)
 		joined := vtep
 		joined.Bridge = bridge.Name
 		t.join = append(t.join, hostapi.Step{Op: hostapi.Update, VTEP: &joined,
 			Changes: []hostapi.Change{{Property: "bridge", From: "none", To: bridge.Name}}})
 	}
+	anew := raised.Op == hostapi.Create || raised.Op == hostapi.Rebuild
+	if told := d.told(host, network, seenVTEP, t.changed, anew); told != nil {
+		t.raise = append(t.raise, *told)
+	}
 	return t
+}
+
+// present leaves out the steps that do nothing.
+func present(steps ...hostapi.Step) []hostapi.Step {
+	return slices.DeleteFunc(steps, func(s hostapi.Step) bool { return s.Op == "" })
 }
 
 // step tells what brings seen to what diff compares with; Op is empty if

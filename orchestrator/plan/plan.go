@@ -48,6 +48,8 @@ type Removal struct {
 type Network struct {
 	Name     string `json:"name"`
 	MTU      int    `json:"mtu"`                // bytes
+	Flood    string `json:"flood"`              // how BUM frames reach the other hosts
+	Why      string `json:"why,omitempty"`      // it is so, where the inventory left it open
 	Group    string `json:"group,omitempty"`    // multicast group
 	Unproved string `json:"unproved,omitempty"` // why its VTEPs are not proved; empty: they are
 }

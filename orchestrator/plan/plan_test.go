@@ -98,8 +98,15 @@ func built(facts map[string]hostapi.Facts, p plan.Plan) map[string]hostapi.Facts
 				switch {
 				case s.VTEP != nil:
 					v := s.VTEP
+					var told hostapi.ForwardingFacts
+					if s.Op == hostapi.Update && links[v.Name] != nil {
+						told = links[v.Name].VXLAN.Forwarding
+					}
 					put(hostapi.Link{Name: v.Name, Kind: "vxlan", MAC: v.MAC, MTU: v.MTU, Up: true, Master: v.Bridge, Mark: mark, Quiet: true,
-						VXLAN: &hostapi.VXLAN{VNI: v.VNI, Port: v.Port, Group: v.Group, Local: v.Local, Device: v.Device, Learning: true}})
+						PortLearning: v.Bridge != "" && !v.Static, Suppress: v.Bridge != "" && v.Static,
+						VXLAN: &hostapi.VXLAN{VNI: v.VNI, Port: v.Port, Group: v.Group, Local: v.Local, Device: v.Device, Learning: !v.Static, Forwarding: told}})
+				case s.Forwarding != nil:
+					links[s.Forwarding.VTEP].VXLAN.Forwarding = hostapi.SummarizeForwarding(s.Forwarding.Entries())
 				case s.Bridge != nil:
 					put(hostapi.Link{Name: s.Bridge.Name, Kind: "bridge", MAC: s.Bridge.MAC, MTU: s.Bridge.MTU, Up: true, Mark: mark, Quiet: true})
 				case s.Namespace != nil:
@@ -163,6 +170,16 @@ func link(f hostapi.Facts, name string) *hostapi.Link {
 	return nil
 }
 
+// flooding is the seed's lab with another mode.
+func flooding(mode string) string {
+	return strings.Replace(seed, "    vxlan: vxlan0\n", "    vxlan: vxlan0\n    flood: "+mode+"\n", 1)
+}
+
+// withThird gives a lab a third host.
+func withThird(lab string) string {
+	return strings.Replace(lab, "networks:", "  host3: {address: 10.0.0.3}\nnetworks:", 1)
+}
+
 func TestPlansAsPrinted(t *testing.T) {
 	lab := parse(t, seed)
 	standing := func(t *testing.T) map[string]hostapi.Facts {
@@ -187,6 +204,35 @@ func TestPlansAsPrinted(t *testing.T) {
 		"removed": func(t *testing.T) plan.Plan {
 			less := parse(t, strings.Replace(seed, "  cn2: {host: host2, address: 192.168.100.12, netns: container0}\n", "", 1))
 			return deploy(t, less, standing(t))
+		},
+		"unicast-fresh": func(t *testing.T) plan.Plan { return deploy(t, parse(t, flooding("unicast")), bareHosts()) },
+		"unicast-unchanged": func(t *testing.T) plan.Plan {
+			lab := parse(t, flooding("unicast"))
+			return deploy(t, lab, built(bareHosts(), deploy(t, lab, bareHosts())))
+		},
+		"unicast-join": func(t *testing.T) plan.Plan {
+			facts := built(bareHosts(), deploy(t, parse(t, flooding("unicast")), bareHosts()))
+			facts["host3"] = bare("10.0.0.3", "10.0.0.1")
+			return deploy(t, parse(t, withThird(flooding("unicast"))), facts)
+		},
+		"static-fresh": func(t *testing.T) plan.Plan { return deploy(t, parse(t, flooding("static")), bareHosts()) },
+		"static-unchanged": func(t *testing.T) plan.Plan {
+			lab := parse(t, flooding("static"))
+			return deploy(t, lab, built(bareHosts(), deploy(t, lab, bareHosts())))
+		},
+		"static-new-container": func(t *testing.T) plan.Plan {
+			facts := built(bareHosts(), deploy(t, parse(t, flooding("static")), bareHosts()))
+			return deploy(t, parse(t, flooding("static")+"  cn3: {host: host1}\n"), facts)
+		},
+		"static-bridge-down": func(t *testing.T) plan.Plan {
+			lab := parse(t, flooding("static"))
+			facts := built(bareHosts(), deploy(t, lab, bareHosts()))
+			link(facts["host1"], "lu-br0").Up = false
+			return deploy(t, lab, facts)
+		},
+		"multicast-to-static": func(t *testing.T) plan.Plan { return deploy(t, parse(t, flooding("static")), standing(t)) },
+		"static-to-unicast": func(t *testing.T) plan.Plan {
+			return deploy(t, parse(t, flooding("unicast")), built(bareHosts(), deploy(t, parse(t, flooding("static")), bareHosts())))
 		},
 		"vms-fresh": func(t *testing.T) plan.Plan {
 			return deployWith(t, parse(t, seedWithVMs), withLibvirt(bareHosts()), inputs())
@@ -337,7 +383,7 @@ func TestMTUIsTheSmallestUnderlaysLessTheOverhead(t *testing.T) {
 				}
 				return
 			}
-			want := []plan.Network{{Name: "n", MTU: c.want, Group: c.group}}
+			want := []plan.Network{{Name: "n", Flood: "multicast", MTU: c.want, Group: c.group}}
 			if diff := cmp.Diff(want, p.Networks); diff != "" {
 				t.Errorf("networks (-want +got):\n%s", diff)
 			}

@@ -42,6 +42,9 @@ func (p Plan) WriteText(w io.Writer) error {
 		}
 	}
 	for _, n := range p.Networks {
+		if n.Why != "" {
+			fmt.Fprintf(&b, "flooding of %s: %s, since %s\n", n.Name, n.Flood, n.Why)
+		}
 		if n.Unproved != "" {
 			fmt.Fprintf(&b, "VTEP proof of %s skipped: %s\n", n.Name, n.Unproved)
 		}
@@ -159,11 +162,16 @@ func describe(s hostapi.Step) string {
 func wanted(s hostapi.Step) []string {
 	switch {
 	case s.VTEP != nil:
-		return []string{
-			fmt.Sprintf("vni %d", s.VTEP.VNI), fmt.Sprintf("udp port %d", s.VTEP.Port),
-			fmt.Sprintf("group %s", s.VTEP.Group), fmt.Sprintf("local %s dev %s", s.VTEP.Local, s.VTEP.Device),
-			fmt.Sprintf("mtu %d", s.VTEP.MTU),
+		details := []string{fmt.Sprintf("vni %d", s.VTEP.VNI), fmt.Sprintf("udp port %d", s.VTEP.Port)}
+		if s.VTEP.Group.IsValid() {
+			details = append(details, fmt.Sprintf("group %s", s.VTEP.Group))
 		}
+		return append(details, fmt.Sprintf("local %s dev %s", s.VTEP.Local, s.VTEP.Device), fmt.Sprintf("mtu %d", s.VTEP.MTU))
+	case s.Forwarding != nil:
+		if n := len(s.Forwarding.Remotes); n > 0 {
+			return []string{fmt.Sprintf("%d remote %s", n, plural(n, "endpoint", "endpoints"))}
+		}
+		return []string{fmt.Sprintf("flood list of %d", len(s.Forwarding.Flood))}
 	case s.Bridge != nil:
 		return []string{fmt.Sprintf("mtu %d", s.Bridge.MTU)}
 	case s.Veth != nil:

@@ -25,6 +25,9 @@ type Inputs struct {
 	Seeds  map[string][]byte        // NoCloud seeds by VM; none: no seed
 	Part   []string                 // hosts that take part, the others being left alone; none: all
 	Known  map[string]hostapi.Facts // by host: what was last known, for those that are not at hand
+	// Multicast tells whether multicast passes between all hosts, by the networks
+	// of MulticastQuestions.
+	Multicast map[string]bool
 }
 
 // Upload is an image that a host lacks.

@@ -123,13 +123,15 @@ type Topology struct {
 
 // Network is one VXLAN segment.
 type Network struct {
-	Name   string `json:"name"`
-	VNI    int    `json:"vni"`
-	Port   int    `json:"port"`
-	Flood  string `json:"flood"`
-	Group  string `json:"group"`
-	Subnet string `json:"subnet"`
-	MTU    int    `json:"mtu"`
+	Name  string `json:"name"`
+	VNI   int    `json:"vni"`
+	Port  int    `json:"port"`
+	Flood string `json:"flood"`
+	// FloodWhy is why it floods so, where the inventory left it open.
+	FloodWhy string `json:"flood_why,omitempty"`
+	Group    string `json:"group"`
+	Subnet   string `json:"subnet"`
+	MTU      int    `json:"mtu"`
 	// Unproved is why this run has no proof of the network's VTEPs.
 	Unproved string `json:"unproved,omitempty"`
 }
