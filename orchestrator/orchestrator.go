@@ -6,10 +6,8 @@ package orchestrator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"vxorch/inventory"
@@ -122,8 +120,8 @@ func (c *Controller) Verify(ctx context.Context, lab *inventory.Lab) Outcome {
 	return s.outcome("verify", plan.Plan{}, nil)
 }
 
-// Destroy takes away what bears the lab's mark on its hosts and looks whether
-// anything is left. Only the lab's name and hosts matter.
+// Destroy takes away what bears the lab's mark on its hosts and looks everywhere
+// there whether anything is left. Only the lab's name and hosts matter.
 func (c *Controller) Destroy(ctx context.Context, lab *inventory.Lab, confirm Confirm) Outcome {
 	s := c.begin(lab)
 	defer s.close()
@@ -137,8 +135,8 @@ func (c *Controller) Destroy(ctx context.Context, lab *inventory.Lab, confirm Co
 			return s.refuse("destroy", err)
 		}
 		s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), nil)
-		s.lookForRemains(ctx)
 	}
+	s.lookForRemains(ctx, facts)
 	s.forget()
 	return s.outcome("destroy", p, nil)
 }
@@ -157,36 +155,10 @@ func (s *session) recordSkips(p plan.Plan) {
 	}
 }
 
-// everything asks for whatever bears the lab's mark.
-func (s *session) everything() hostapi.ObserveRequest {
-	return hostapi.ObserveRequest{Lab: s.lab.Name, Virt: &hostapi.VirtQuery{}}
-}
-
 // refuse ends a verb before anything is changed.
 func (s *session) refuse(verb string, err error) Outcome {
 	s.refused = err
 	return s.outcome(verb, plan.Plan{}, nil)
-}
-
-// lookForRemains makes a host on which something of the lab still stands a
-// failed one.
-func (s *session) lookForRemains(ctx context.Context) {
-	s.each(func(name string) {
-		host := s.host(name)
-		if host == nil || s.run.Err(name) != nil {
-			return
-		}
-		_ = s.run.Stage(ctx, name, "look", func(ctx context.Context) ([]string, error) { // recorded by Stage
-			facts, err := host.Observe(ctx, s.everything())
-			if err != nil {
-				return nil, err
-			}
-			if remains := plan.Remains(s.lab.Name, facts); len(remains) > 0 {
-				return nil, fmt.Errorf("still there: %s", strings.Join(remains, ", "))
-			}
-			return nil, nil
-		})
-	})
 }
 
 // outcome sums the session up.

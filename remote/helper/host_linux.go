@@ -87,10 +87,28 @@ func (h *host) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi
 	if err == nil && query != nil {
 		facts.Virt, err = h.virt.Observe(ctx, req.Lab, *query)
 	}
+	if err == nil && req.Thorough {
+		err = h.look(ctx, req.Lab, &facts)
+	}
 	if err != nil {
 		return hostapi.Facts{}, failure(ctx, err)
 	}
 	return facts, nil
+}
+
+// look adds to facts what is left of lab where nothing of it should be.
+func (h *host) look(ctx context.Context, lab string, facts *hostapi.Facts) error {
+	links, err := h.kernel.Remains(ctx, lab)
+	if err != nil {
+		return err
+	}
+	files, err := h.store.Remains(lab)
+	if err != nil {
+		return err
+	}
+	virtual, err := h.virt.Remains(lab, facts.Virt)
+	facts.Leftovers = slices.Concat(facts.Leftovers, links, files, virtual)
+	return err
 }
 
 // take takes the lab's lock, unless this session has it already.

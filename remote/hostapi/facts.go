@@ -15,7 +15,9 @@ type Facts struct {
 	Holders    []PortHolder     `json:"holders,omitempty"`
 	Overlaps   []HostRoute      `json:"overlaps,omitempty"`
 	// Leftovers are things of the lab that are neither link nor namespace as
-	// they should be: paths of intents, of a namespace's empty mount point, …
+	// they should be: paths of intents, of a namespace's empty mount point, …; of
+	// a thorough look also links in other namespaces, namespaces without a name,
+	// files and processes.
 	Leftovers []string `json:"leftovers,omitempty"`
 }
 

@@ -244,7 +244,7 @@ func find[T any](all []T, is func(T) bool) *T {
 // standsAsWanted checks that every object stands and differs in nothing.
 func (b *bench) standsAsWanted(steps []hostapi.Step) {
 	b.Helper()
-	f := b.observe(hostapi.ObserveRequest{})
+	f := b.observe(hostapi.ObserveRequest{Thorough: true})
 	for _, s := range steps {
 		kind, name := s.Object()
 		changes, standing := difference(f, s)
@@ -293,7 +293,7 @@ func difference(f hostapi.Facts, s hostapi.Step) (changes []hostapi.Change, stan
 // nothingStands checks that the lab has left no trace.
 func (b *bench) nothingStands() {
 	b.Helper()
-	ask := hostapi.ObserveRequest{}
+	ask := hostapi.ObserveRequest{Thorough: true}
 	for _, s := range b.whole() {
 		if _, name := s.Object(); s.Namespace != nil {
 			ask.Namespaces = append(ask.Namespaces, name)

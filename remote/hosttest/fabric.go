@@ -68,6 +68,7 @@ type Machine struct {
 	index      int // of the newest link
 	fault      Fault
 	virt       virt
+	leftovers  map[string][]string // by lab
 	holders    []hostapi.PortHolder
 	routes     []hostapi.HostRoute // without the subnets that they overlap
 }
@@ -119,6 +120,7 @@ func (f *Fabric) NewMachine(name string, o MachineOptions) *Machine {
 		namespaces: map[string]*namespace{},
 		locks:      map[string]lock{},
 		sessions:   map[*Session]bool{},
+		leftovers:  map[string][]string{},
 		virt:       newVirt(o),
 	}
 	f.machines = append(f.machines, m)
@@ -157,6 +159,14 @@ func (m *Machine) PlantNamespace(name string) {
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
 	m.addNamespace(name)
+}
+
+// PlantLeftover has a thorough look find something of a lab's where its links and
+// workloads are not; nothing takes it away.
+func (m *Machine) PlantLeftover(lab, what string) {
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	m.leftovers[lab] = append(m.leftovers[lab], what)
 }
 
 // Edit changes a link behind the lab's back. netns is empty for the machine's

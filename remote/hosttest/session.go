@@ -154,6 +154,9 @@ func (m *Machine) facts(req hostapi.ObserveRequest) hostapi.Facts {
 			out.Namespaces = append(out.Namespaces, n)
 		}
 	}
+	if req.Thorough {
+		out.Leftovers = slices.Clone(m.leftovers[req.Lab])
+	}
 	query := req.Virt
 	if query == nil && m.virt.keeps(req.Lab) {
 		query = &hostapi.VirtQuery{}

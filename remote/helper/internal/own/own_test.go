@@ -339,3 +339,31 @@ func kindOf(err error) hostapi.Kind {
 	}
 	return hostapi.AsError(err).Kind
 }
+
+func TestRemainsAreWhatNoRunPutThere(t *testing.T) {
+	store := Store{Root: filepath.Join(t.TempDir(), "vxorch")}
+	lock, err := store.Lock("lu", hostapi.Holder{User: "u"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Intend(Intent{Kind: hostapi.KindBridge, Name: "br0", MAC: "02:00:00:00:00:01"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := store.Remains("lu"); err != nil || len(got) > 0 {
+		t.Errorf("under a lock and with an intent there remain %q, %v; want nothing", got, err)
+	}
+	dir := filepath.Join(store.Root, "lu")
+	want := []string{filepath.Join(dir, "core"), filepath.Join(dir, "intents", "note")}
+	for _, path := range want {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := store.Remains("lu")
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("Remains: %v, (-want +got):\n%s", err, diff)
+	}
+	if got, err := store.Remains("other"); err != nil || len(got) > 0 {
+		t.Errorf("of another lab there remain %q, %v; want nothing", got, err)
+	}
+}

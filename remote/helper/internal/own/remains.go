@@ -1,0 +1,38 @@
+package own
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Remains lists what is in the lab's directory besides what a run puts there and
+// takes away again: the lock and the intents, which are observed by themselves.
+func (s Store) Remains(lab string) ([]string, error) {
+	dir, err := s.labDir(lab)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look for what is left: %w", err)
+	}
+	var remains []string
+	for _, e := range entries {
+		if e.Name() != "lock" && e.Name() != "intents" {
+			remains = append(remains, filepath.Join(dir, e.Name()))
+		}
+	}
+	intents, err := os.ReadDir(filepath.Join(dir, "intents"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look for what is left: %w", err)
+	}
+	for _, e := range intents {
+		if _, ok := parseIntent(e.Name()); !ok {
+			remains = append(remains, filepath.Join(dir, "intents", e.Name()))
+		}
+	}
+	return remains, nil
+}
