@@ -23,23 +23,34 @@ const (
 	// consoleTail is how much of its console's end an error about a guest shows, in
 	// bytes.
 	consoleTail = 800
+	// busyPause is the time between two tries of a console that another client holds.
+	busyPause = 2 * time.Second
 	// hangUpLimit is how long leaving a console may take.
 	hangUpLimit = 5 * time.Second
 )
 
 // guest is done when lab's guest answers on its taps for all of its addresses.
 // One that does not within its patience is told them on its console where that
-// is allowed.
-func (h *host) guest(ctx context.Context, lab string, w hostapi.Guest) (changed bool, err error) {
+// is allowed. note tells of one that is emulated.
+func (h *host) guest(ctx context.Context, lab string, w hostapi.Guest) (changed bool, note string, err error) {
 	began := time.Now()
+	emulated, err := h.virt.Emulated(ctx, lab, w.Domain)
+	if err == nil && emulated {
+		w.Patience *= hostapi.EmulatedFactor
+		w.Deadline *= hostapi.EmulatedFactor
+		note = fmt.Sprintf("domain %s is emulated and slow: no vCPU runs on this host's KVM; its guest has %v to answer", w.Domain, w.Deadline)
+	}
 	within, cancel := context.WithTimeout(ctx, w.Deadline)
 	defer cancel()
-	changed, missing, err := h.awaitGuest(within, lab, w)
+	var missing []netip.Addr
+	if err == nil {
+		changed, missing, err = h.awaitGuest(within, lab, w)
+	}
 	switch {
 	case err == nil && len(missing) == 0:
-		return changed, nil
+		return changed, note, nil
 	case ctx.Err() != nil:
-		return changed, canceled(ctx)
+		return changed, note, canceled(ctx)
 	}
 	// A domain that ended says more than what was missed then.
 	stopCtx, stop := context.WithTimeout(ctx, hangUpLimit)
@@ -50,26 +61,32 @@ func (h *host) guest(ctx context.Context, lab string, w hostapi.Guest) (changed 
 	case notRunning != nil && stopCtx.Err() == nil:
 		e = hostapi.AsError(notRunning)
 	case err != nil && within.Err() == nil:
-		return changed, err
+		return changed, note, err
 	default:
 		e = &hostapi.Error{
 			Kind:    hostapi.KindInternal,
 			Message: fmt.Sprintf("the guest does not answer for %s after %v", texts(missing), time.Since(began).Round(time.Second)),
 			Hint:    "look at its console: virsh console " + w.Domain,
 		}
+		if err != nil { // what was tried at last says why
+			tried := hostapi.AsError(err)
+			what := tried.Message
+			if u := new(console.Unreached); errors.As(err, &u) {
+				what = u.What
+			}
+			e.Kind, e.Message, e.Hint = tried.Kind, e.Message+"; "+what, cmp.Or(tried.Hint, e.Hint)
+		}
 	}
 	if tail := shown(h.virt.ConsoleLog(lab, w.Domain, consoleTail)); tail != "" {
 		e.Message += "; its console ends with:\n" + tail
 	}
-	return changed, e
+	return changed, note, e
 }
 
 // awaitGuest gives the addresses that the guest does not answer for when ctx
-// ends. An error is another reason.
+// ends; the error is then what kept it from being told them. Before that an error
+// is another reason.
 func (h *host) awaitGuest(ctx context.Context, lab string, w hostapi.Guest) (changed bool, missing []netip.Addr, err error) {
-	if err := h.virt.Running(ctx, lab, w.Domain); err != nil {
-		return false, nil, err
-	}
 	// Where there is nothing to do that is soon known.
 	if missing, err = silentFor(ctx, leastPatience, w); len(missing) == 0 || err != nil {
 		return false, missing, err
@@ -87,12 +104,22 @@ func (h *host) awaitGuest(ctx context.Context, lab string, w hostapi.Guest) (cha
 	if missing, err = silentFor(ctx, w.Patience-leastPatience, w); len(missing) == 0 || err != nil {
 		return false, missing, err
 	}
-	changed, err = h.tellGuest(ctx, lab, w)
-	if err != nil && ctx.Err() == nil {
-		return changed, missing, err
+	var told error
+	for {
+		changed, told = h.tellGuest(ctx, lab, w)
+		if !w.Lease || !errors.Is(told, hostapi.ErrBusy) || ctx.Err() != nil {
+			break
+		}
+		// Who holds the console may leave it, and the guest may still ask for a lease.
+		if missing, err = silentFor(ctx, busyPause, w); len(missing) == 0 || err != nil {
+			return false, missing, err
+		}
 	}
-	missing, silentErr := silent(ctx, w)
-	return changed, missing, cmp.Or(err, silentErr)
+	if told != nil && ctx.Err() == nil {
+		return changed, missing, told
+	}
+	missing, err = silent(ctx, w)
+	return changed, missing, cmp.Or(err, told)
 }
 
 // tellGuest logs in on the console and gives the guest its addresses, unless it

@@ -186,18 +186,31 @@ func (h *host) locked(lab string) (*own.Lock, error) {
 }
 
 // run does the steps in order until one fails or, between two of them, ctx
-// ends.
+// ends; those that run together all end before it does.
 func run(ctx context.Context, do func(hostapi.Step) (changed bool, note string, err error), steps []hostapi.Step) (result hostapi.BatchResult, err error) {
-	for _, step := range steps {
+	for len(steps) > 0 {
 		if ctx.Err() != nil {
 			return result, canceled(ctx)
 		}
-		began := time.Now()
-		changed, note, err := do(step)
-		result.Steps = append(result.Steps, hostapi.StepResult{Changed: changed, Note: note, Duration: time.Since(began), Error: hostapi.AsError(err)})
-		if err != nil {
+		n := hostapi.Together(steps)
+		results, errs := make([]hostapi.StepResult, n), make([]error, n)
+		one := func(i int) {
+			began := time.Now()
+			changed, note, err := do(steps[i])
+			results[i] = hostapi.StepResult{Changed: changed, Note: note, Duration: time.Since(began), Error: hostapi.AsError(err)}
+			errs[i] = err
+		}
+		var others sync.WaitGroup
+		for i := 1; i < n; i++ {
+			others.Go(func() { one(i) })
+		}
+		one(0)
+		others.Wait()
+		result.Steps = append(result.Steps, results...)
+		if err := errors.Join(errs...); err != nil {
 			return result, err
 		}
+		steps = steps[n:]
 	}
 	return result, nil
 }

@@ -51,17 +51,12 @@ func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step
 	case step.Domain != nil:
 		changed, err = h.domain(ctx, mark, *step.Domain)
 	case step.Guest != nil:
-		changed, err = h.guest(ctx, mark.Lab, *step.Guest)
+		changed, note, err = h.guest(ctx, mark.Lab, *step.Guest)
 	}
 	if err != nil {
-		return changed, "", fmt.Errorf("%s %s %s: %w", step.Op, kind, name, err)
+		err = fmt.Errorf("%s %s %s: %w", step.Op, kind, name, err)
 	}
-	if step.Guest != nil {
-		if emulated, err := h.virt.Emulated(ctx, mark.Lab, name); err == nil && emulated {
-			note = "domain " + name + " is emulated and slow: no vCPU runs on this host's KVM"
-		}
-	}
-	return changed, note, nil
+	return changed, note, err
 }
 
 // domain has the domain stand and run, its guest's DHCP requests answered from

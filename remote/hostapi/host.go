@@ -32,8 +32,10 @@ type Observer interface {
 // Applier changes the host.
 type Applier interface {
 	// Apply runs the steps of b in order and stops at the first that fails or
-	// when ctx ends, between steps. The result lists the steps that were begun,
-	// also where the error is not nil. A step that finds its object as wanted
+	// when ctx ends, between steps. Steps that follow each other and wait for
+	// guests run together, each to its own end. The result lists the steps that
+	// were begun, each with its error, also where the error is not nil, which has
+	// the text of all. A step that finds its object as wanted
 	// changes nothing. An object that does not carry the lab's mark is never
 	// changed or removed: ErrForeign. Apply needs the lock: ErrNotLocked.
 	Apply(ctx context.Context, b Batch) (BatchResult, error)
@@ -83,7 +85,8 @@ type BatchResult struct {
 	Steps []StepResult `json:"steps"`
 }
 
-// StepResult is what came of one step. Of the last one Error may be set.
+// StepResult is what came of one step. Of the last one Error may be set, and of
+// those that ran together with it.
 type StepResult struct {
 	Changed  bool          `json:"changed"`
 	Note     string        `json:"note,omitempty"` // what a person should know of it

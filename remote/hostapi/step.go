@@ -38,6 +38,16 @@ type Step struct {
 	Guest       *Guest       `json:"guest,omitempty"`
 }
 
+// Together is how many of the steps, from the first one on, run at the same time:
+// those that wait for guests, which boot at the same time, else one.
+func Together(steps []Step) int {
+	n := 0
+	for n < len(steps) && steps[n].Guest != nil {
+		n++
+	}
+	return max(n, min(1, len(steps)))
+}
+
 // Change is one property that differs, as text.
 type Change struct {
 	Property string `json:"property"`

@@ -115,15 +115,23 @@ func (w Domain) Spec() string {
 // console. Changed is true if that was needed.
 type Guest struct {
 	Domain     string            `json:"domain"`
+	For        string            `json:"for,omitempty"` // workload it is
 	Interfaces []DomainInterface `json:"interfaces"`
 	Login      Login             `json:"login"`
 	Console    bool              `json:"console"`
 	// Lease: as a domain's, while the step waits. A guest that an earlier run left
 	// behind as it booted may be asking still.
-	Lease    bool          `json:"lease,omitempty"`
+	Lease bool `json:"lease,omitempty"`
+	// Of a guest that runs on KVM; one that is emulated has EmulatedFactor times as
+	// long.
 	Patience time.Duration `json:"patience"` // before the console is tried
 	Deadline time.Duration `json:"deadline"` // for the whole; the error has the end of the console's text
 }
+
+// EmulatedFactor is how much longer than others a guest that is emulated, without
+// KVM, may take to boot. Its processor is tenfold slower, but what a boot takes
+// long for is waiting: for DHCP, for a metadata service, for a getty.
+const EmulatedFactor = 2
 
 // Login is who logs in on a serial console. It never goes into a mark, an
 // argument or a log.

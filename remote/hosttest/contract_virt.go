@@ -7,7 +7,9 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"vxorch/remote/hostapi"
 )
@@ -28,6 +30,7 @@ func ContractVirt(t *testing.T, open func(t *testing.T) Env) {
 		{"a VM runs, is seen as wanted and marked", (*bench).vm},
 		{"a VM that differs is made anew", (*bench).vmRebuild},
 		{"a network of another bridge is made anew", (*bench).virtNetworkRebuild},
+		{"guests are awaited together, each to its own end", (*bench).guests},
 		{"removal of a VM and its network leaves nothing", (*bench).vmRemove},
 		{"a VM that cannot be is not in the way later", (*bench).vmImpossible},
 		{"foreign domains and networks are left alone", (*bench).virtForeign},
@@ -270,6 +273,34 @@ func (b *bench) vmRebuild() {
 		b.Error("memory and MAC differ and nothing was changed")
 	}
 	b.vmStandsAsWanted(b.virtNetwork(), d)
+}
+
+// guests are ones that never answer: for an address that they were not given.
+func (b *bench) guests() {
+	b.apply(hostapi.Create, b.wholeVM()...)
+	legs := b.domain().Interfaces
+	legs[0].Addresses = []netip.Prefix{netip.MustParsePrefix("10.77.0.99/24")}
+	await := func(domain string) hostapi.Step {
+		return hostapi.Step{Op: hostapi.Await, Guest: &hostapi.Guest{
+			Domain: domain, For: "for-" + domain, Interfaces: legs, Deadline: time.Second,
+		}}
+	}
+	after := b.bridge()
+	after.Name = b.name("b3")
+	res, err := b.Host.Apply(b.ctx(), hostapi.Batch{Lab: b.lab, User: user, Controller: controller, Steps: []hostapi.Step{
+		await(b.name("none")), await(b.domain().Name), await(b.name("nil")), {Op: hostapi.Create, Bridge: &after},
+	}})
+	if err == nil || len(res.Steps) != 3 {
+		b.Fatalf("%+v, %v; want an error and three steps that were begun", res, err)
+	}
+	for i, name := range []string{b.name("none"), b.domain().Name, b.name("nil")} {
+		if e := res.Steps[i].Error; e == nil || !strings.Contains(e.Message, name) || !strings.Contains(err.Error(), e.Message) {
+			b.Errorf("step %d: %v, want an error that names %s and is among %q", i, e, name, err)
+		}
+	}
+	if e := res.Steps[1].Error; e != nil && e.Hint == "" {
+		b.Errorf("%v has no hint", e)
+	}
 }
 
 func (b *bench) virtNetworkRebuild() {

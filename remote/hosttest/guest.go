@@ -42,6 +42,9 @@ func (w work) guest(g hostapi.Guest) (changed bool, err error) {
 
 // answers tells whether d's guest has all of g's addresses and is on bridges.
 func (w work) answers(d *domain, g hostapi.Guest) bool {
+	if w.Machine.virt.silent[d.Name] {
+		return false
+	}
 	for _, i := range g.Interfaces {
 		answers := false
 		for _, l := range d.inside.links {
@@ -74,7 +77,7 @@ func (v *virt) running(name string) (*domain, error) {
 // console gives the domain of g if one can log in there.
 func (v *virt) console(g hostapi.Guest) (*domain, error) {
 	d, err := v.running(g.Domain)
-	if err == nil && v.guests == GuestsSilent {
+	if err == nil && (v.guests == GuestsSilent || v.silent[g.Domain]) {
 		err = &hostapi.Error{Kind: hostapi.KindInternal, Message: fmt.Sprintf("no login prompt on the console of %q after %v", g.Domain, g.Deadline)}
 	}
 	return d, err

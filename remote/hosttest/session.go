@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"vxorch/remote/hostapi"
@@ -213,18 +214,27 @@ func (s *Session) Apply(ctx context.Context, b hostapi.Batch) (hostapi.BatchResu
 		return hostapi.BatchResult{}, err
 	}
 	var res hostapi.BatchResult
-	for i := range b.Steps {
+	for steps := b.Steps; len(steps) > 0; {
 		if err := s.ended(ctx); err != nil {
 			return s.outcome(res, err)
 		}
-		start := time.Now()
-		changed, err := s.step(ctx, b, &b.Steps[i])
-		res.Steps = append(res.Steps, hostapi.StepResult{
-			Changed: changed, Duration: time.Since(start), Error: hostapi.AsError(err),
-		})
-		if err != nil {
-			return s.outcome(res, err)
+		n := hostapi.Together(steps)
+		results, errs := make([]hostapi.StepResult, n), make([]error, n)
+		var group sync.WaitGroup
+		for i := range n {
+			group.Go(func() {
+				start := time.Now()
+				changed, err := s.step(ctx, b, &steps[i])
+				results[i] = hostapi.StepResult{Changed: changed, Duration: time.Since(start), Error: hostapi.AsError(err)}
+				errs[i] = err
+			})
 		}
+		group.Wait()
+		res.Steps = append(res.Steps, results...)
+		if err := errors.Join(errs...); err != nil {
+			return s.outcome(res, hostapi.AsError(err))
+		}
+		steps = steps[n:]
 	}
 	return s.outcome(res, nil)
 }

@@ -27,6 +27,7 @@ type virt struct {
 	networks map[string]*hostapi.VirtNetworkFacts
 	domains  map[string]*domain
 	guests   Guests
+	silent   map[string]bool // domains whose guests never answer, whatever guests says
 	lacks    installable
 }
 
@@ -55,13 +56,23 @@ func newVirt(o MachineOptions) virt {
 		files:    map[string]bool{},
 		networks: map[string]*hostapi.VirtNetworkFacts{},
 		domains:  map[string]*domain{},
+		silent:   map[string]bool{},
 	}
 	if o.NoLibvirt {
-		v.unusable = &hostapi.Error{
-			Kind: hostapi.KindUnsupported, Message: "libvirt does not answer", Hint: "run: vxorch prepare",
-		}
+		v.unusable = noLibvirt()
 	}
 	return v
+}
+
+func noLibvirt() *hostapi.Error {
+	return &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "libvirt does not answer", Hint: "run: vxorch prepare"}
+}
+
+// StopLibvirt ends the machine's libvirt for good.
+func (m *Machine) StopLibvirt() {
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	m.virt.unusable = noLibvirt()
 }
 
 // SetGuests has guests behave like g from now on; what they have learnt stays.
@@ -69,6 +80,13 @@ func (m *Machine) SetGuests(g Guests) {
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
 	m.virt.guests = g
+}
+
+// SilenceGuest has the guest of the domain of that name never answer.
+func (m *Machine) SilenceGuest(domain string) {
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	m.virt.silent[domain] = true
 }
 
 // PlantVirtNetwork defines a libvirt network as if another had.

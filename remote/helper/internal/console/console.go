@@ -252,9 +252,20 @@ func (c *Console) take(ctx context.Context) (giveBack func(), err error) {
 	}
 }
 
+// Unreached is an error of a guest that did not come to what was wanted of it.
+type Unreached struct {
+	What string // that it did not do, and why, without the end of its console
+
+	err *hostapi.Error // the whole
+}
+
+func (u *Unreached) Error() string { return u.err.Error() }
+func (u *Unreached) Unwrap() error { return u.err }
+
 // explain says what was not reached, and what the console showed last.
 func (c *Console) explain(ctx context.Context, act string, cause error) error {
 	e := &hostapi.Error{Kind: hostapi.KindInternal}
+	u := &Unreached{fmt.Sprintf("%s (%v)", act, cause), e}
 	if ctx.Err() != nil && context.Cause(ctx) != context.DeadlineExceeded {
 		e.Kind = hostapi.KindCanceled
 	}
@@ -265,10 +276,10 @@ func (c *Console) explain(ctx context.Context, act string, cause error) error {
 		lines[i] = strings.TrimSpace(l)
 	}
 	if len(lines) == 0 {
-		e.Message = fmt.Sprintf("%s (%v); its console said nothing", act, cause)
+		e.Message = u.What + "; its console said nothing"
 		e.Hint = "the guest's kernel and getty must use the serial console: console=ttyS0"
-		return e
+		return u
 	}
-	e.Message = fmt.Sprintf("%s (%v); its console ended with: %s", act, cause, strings.Join(lines, " | "))
-	return e
+	e.Message = fmt.Sprintf("%s; its console ended with: %s", u.What, strings.Join(lines, " | "))
+	return u
 }
