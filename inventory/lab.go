@@ -3,7 +3,10 @@
 // made. It is pure: no network, no environment, no clock, no look at a host.
 package inventory
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Lab is what an inventory asks for, every default filled in except those that
 // only the hosts can tell (underlay, MTU "auto", the group's address family).
@@ -96,6 +99,7 @@ type VM struct {
 	Machine    string // empty: the emulator's default
 	VNC        *VNC   // nil: no graphics
 	Provision  Provision
+	Timeout    time.Duration // for its guest to answer; 0: deploy's own
 	Interfaces []Interface
 }
 

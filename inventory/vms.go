@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -16,6 +17,8 @@ const (
 	minMemory     = 16 << 20
 	maxMemory     = 16 << 40
 	maxVCPUs      = 512
+	minTimeout    = time.Second
+	maxTimeout    = 24 * time.Hour
 )
 
 // What libvirt and QEMU know, as far as it is of use here; the first is the default.
@@ -38,7 +41,7 @@ func (p *parser) readVMs(n *yaml.Node) {
 func (p *parser) readVM(e entry) bool {
 	what := machine.what(e.key.Value)
 	f := p.fields(e.value, what, append([]string{
-		"image", "domain", "memory", "vcpus", "disk_bus", "nic", "machine", "graphics", "provision"}, workloadKeys...)...)
+		"image", "domain", "memory", "vcpus", "disk_bus", "nic", "machine", "graphics", "provision", "timeout"}, workloadKeys...)...)
 	d, ok, full := p.readDefinition(machine, e, f)
 	if f == nil {
 		return true
@@ -63,6 +66,9 @@ func (p *parser) readVM(e entry) bool {
 	vm.VNC, screenAt = p.readGraphics(e, f)
 	vm.Provision = Provision(p.choice(f, "provision", provisions))
 	p.checkProvision(f, vm, d)
+	if v, found := f["timeout"]; found {
+		vm.Timeout = p.readTimeout(v.value)
+	}
 	if !ok {
 		return !full
 	}
@@ -161,6 +167,21 @@ func (p *parser) readMemory(n *yaml.Node) int64 {
 		return (number*unit + 1<<20 - 1) >> 20 << 20
 	}
 	return 0
+}
+
+func (p *parser) readTimeout(n *yaml.Node) time.Duration {
+	text, ok := p.str(n, "timeout")
+	if !ok {
+		return 0
+	}
+	timeout, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		p.errorf(n, "timeout %q is not a time", text).Hint = "write it as in 90s or 10m"
+	case timeout < minTimeout || timeout > maxTimeout:
+		p.errorf(n, "timeout %s is outside 1s…24h", timeout)
+	}
+	return timeout
 }
 
 func (p *parser) readMachine(n *yaml.Node) string {

@@ -251,6 +251,14 @@ func TestProblemsOfImagesAndVMsAreReportedAtTheirPosition(t *testing.T) {
 			[]string{
 				"6:27: vcpus 0 is outside 1…512",
 			}},
+		"timeout": {
+			image + "vms: {v: {host: a, timeout: 5}, w: {host: a, timeout: 10ms}, x: {host: a, timeout: 48h}, y: {host: a, timeout: -1m}}\n",
+			[]string{
+				`6:29: timeout "5" is not a time | write it as in 90s or 10m`,
+				"6:55: timeout 10ms is outside 1s…24h",
+				"6:84: timeout 48h0m0s is outside 1s…24h",
+				"6:112: timeout -1m0s is outside 1s…24h",
+			}},
 		"words": {
 			image + "vms: {v: {host: a, disk_bus: virtoi, nic: x, provision: cloudinit, machine: a b}}\n",
 			[]string{
