@@ -67,7 +67,7 @@ func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
 	s.nameLeft(known, facts)
 	in.Known = s.lastKnown(known)
 	p, problems := plan.Deploy(lab, facts, in)
-	return s.outcome("plan", p, problems)
+	return s.outcome("plan", p, append(problems, p.Blocks()...))
 }
 
 // Deploy brings the hosts to what lab asks for, from whatever state they are in,

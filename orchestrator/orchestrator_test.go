@@ -382,6 +382,61 @@ func TestSilentGuestFailsItsHostAndTheContainersAreProvedAllTheSame(t *testing.T
 	}
 }
 
+func TestSilentGuestKeepsNoOtherFromBeingProved(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.withImage()
+	b.machines["b"].SilenceGuest("try-dead")
+	more := strings.Replace(twoVMs, "image: i}}", "image: i}, dead: {host: b}, gone: {host: b}}", 1)
+	lab := b.lab("try", more, "a", "b")
+	b.machines["b"].SilenceGuest("try-gone")
+	o := b.deploy(lab)
+	var errs []string
+	for _, err := range o.Errs {
+		errs = append(errs, err.Error())
+	}
+	if len(errs) != 2 || !strings.HasPrefix(errs[0], "b: guest: await guest try-dead: ") || !strings.HasPrefix(errs[1], "b: guest: await guest try-gone: ") {
+		t.Errorf("errors are %q, want one a guest that names host, step and guest", errs)
+	}
+	for _, h := range o.Result.Hosts {
+		if (h.Name == "b") != (h.Result == report.Failed && strings.Contains(h.Error, "try-dead") && strings.Contains(h.Error, "try-gone") && h.Hint != "") {
+			t.Errorf("%s: %s, %q, hint %q; want b failed with both guests", h.Name, h.Result, h.Error, h.Hint)
+		}
+	}
+	for _, p := range o.Result.Probes {
+		dead := slices.Contains([]string{"dead", "gone"}, p.From) || slices.Contains([]string{"dead", "gone"}, p.To)
+		switch {
+		case dead && (p.Result != report.Skipped || !strings.Contains(p.Error, "on b did not answer")):
+			t.Errorf("%s to %s: %s %q, want it skipped with the reason", p.From, p.To, p.Result, p.Error)
+		case !dead && p.Result != report.Pass:
+			t.Errorf("%s to %s: %s %q, want it passed", p.From, p.To, p.Result, p.Error)
+		}
+	}
+}
+
+func TestHostWithoutLibvirtKeepsNothingElseFromStanding(t *testing.T) {
+	b := newBench(t, "a", "b", "c")
+	b.withImage()
+	b.machines["c"].StopLibvirt()
+	lab := b.lab("try", twoVMs, "a", "b", "c")
+	o := b.deploy(lab)
+	if len(o.Errs) != 1 || o.Errs[0].Error() != "c: vm: cannot run VMs: libvirt does not answer" {
+		t.Errorf("errors are %v, want one of c's VMs", o.Errs)
+	}
+	var host *hostapi.Error
+	if len(o.Errs) > 0 && (!errors.As(o.Errs[0], &host) || !strings.Contains(host.Hint, "vxorch prepare")) {
+		t.Errorf("hint %q, want vxorch prepare", host.Hint)
+	}
+	for _, p := range o.Result.Probes {
+		if dead := strings.HasPrefix(p.From, "vm-c") || strings.HasPrefix(p.To, "vm-c"); dead != (p.Result == report.Skipped) || !dead && p.Result != report.Pass {
+			t.Errorf("%s to %s: %s %q, want all passed but those of c's VM skipped", p.From, p.To, p.Result, p.Error)
+		}
+	}
+	planned := b.control.Plan(t.Context(), lab)
+	if len(planned.Errs) != 1 || planned.Errs[0].Error() != "c: plan: cannot run VMs: libvirt does not answer" {
+		t.Errorf("a plan's errors are %v, want the same of c", planned.Errs)
+	}
+}
+
 func TestImageOfAURLIsFetchedOnceShownAndSentToEachHost(t *testing.T) {
 	b := newBench(t, "a", "b")
 	content := bytes.Repeat([]byte("image"), 1<<20)
@@ -428,8 +483,9 @@ func TestImageThatCannotBeSentConcernsTheVMsAlone(t *testing.T) {
 	if len(o.Errs) != 1 || !strings.HasPrefix(o.Errs[0].Error(), "b: image: image i: ") {
 		t.Errorf("errors are %v, want one of b's image", o.Errs)
 	}
-	got := stages(o)
-	if got["container pass"] != 2 || got["vtep pass"] != 2 || got["container skipped"] != 0 {
-		t.Errorf("probes by stage: %v, want those between containers all passed", got)
+	for _, p := range o.Result.Probes {
+		if dead := strings.HasPrefix(p.From, "vm-b") || strings.HasPrefix(p.To, "vm-b"); dead != (p.Result == report.Skipped) || !dead && p.Result != report.Pass {
+			t.Errorf("%s to %s: %s %q, want all passed but those of b's VM skipped", p.From, p.To, p.Result, p.Error)
+		}
 	}
 }

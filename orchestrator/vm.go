@@ -11,6 +11,7 @@ import (
 	"vxorch/inventory"
 	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/run"
 	"vxorch/remote/hostapi"
 )
 
@@ -155,7 +156,7 @@ func (u uploads) await(host, phase string) {
 	}
 	_ = u.s.run.Stage(u.ctx, host, stageImage, func(context.Context) ([]string, error) { // recorded by Stage
 		<-h.done
-		return h.changed, h.err
+		return h.changed, run.VMsOnly(h.err)
 	})
 }
 

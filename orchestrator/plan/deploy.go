@@ -46,7 +46,7 @@ func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) (Plan
 		for _, host := range d.hosts {
 			d.refuseForeign(host)
 			d.refuseClashes(host)
-			d.refuseVirt(host)
+			d.refuseForeignVirt(host)
 		}
 	}
 	if len(d.problems) > 0 {
@@ -132,13 +132,17 @@ func (d *deployment) plan() Plan {
 			build.Steps[container.Host] = append(build.Steps[container.Host], d.container(container)...)
 		}
 	}
-	vms := Phase{Name: PhaseVM, Steps: map[string][]hostapi.Step{}}
-	guests := Phase{Name: PhaseGuest, Proof: PhaseVMProof, Steps: map[string][]hostapi.Step{}}
+	vms := Phase{Name: PhaseVM, VMs: true, Steps: map[string][]hostapi.Step{}, Blocked: map[string]*hostapi.Error{}}
+	guests := Phase{Name: PhaseGuest, VMs: true, Proof: PhaseVMProof, Steps: map[string][]hostapi.Step{}}
 	containers, virtual := verify.Mesh(d.lab)
 	build.Probes, guests.Probes = verify.Among(d.inputs.Part, containers), verify.Among(d.inputs.Part, virtual)
 	p.Phases = []Phase{vteps, build}
 	if len(d.lab.VMs) > 0 {
 		for _, host := range d.hosts {
+			if why := d.lacksForVMs(host); why != nil {
+				vms.Blocked[host] = why
+				continue
+			}
 			make, wait, anew := d.vms(host)
 			p.Removals = append(p.Removals, anew...)
 			vms.Steps[host] = append(d.virtNetworks(host), make...)

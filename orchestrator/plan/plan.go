@@ -4,6 +4,9 @@
 package plan
 
 import (
+	"maps"
+	"slices"
+
 	"vxorch/orchestrator/verify"
 	"vxorch/remote/hostapi"
 )
@@ -32,6 +35,11 @@ type Phase struct {
 	Proof  string // report's stage of the probes; empty without probes
 	Steps  map[string][]hostapi.Step
 	Probes []verify.Pair
+	// VMs: the phase is about VMs alone. A host that fails in it goes on without
+	// them.
+	VMs bool
+	// Blocked is what keeps hosts from their part of the phase, as their facts tell.
+	Blocked map[string]*hostapi.Error
 }
 
 // Removal is a workload of an earlier inventory that still stands on a host, or a
@@ -79,7 +87,20 @@ func (p Plan) Changes() int {
 // addresses come and go, and a guest is only waited for.
 func Lasting(s hostapi.Step) bool { return s.Address == nil && s.Guest == nil }
 
-// Problem is why no plan can be made. Nothing has been changed on any host.
+// Blocks lists what keeps hosts from their part of a phase, as problems.
+func (p Plan) Blocks() []*Problem {
+	var all []*Problem
+	for _, phase := range p.Phases {
+		for _, host := range slices.Sorted(maps.Keys(phase.Blocked)) {
+			why := phase.Blocked[host]
+			all = append(all, &Problem{host, why.Message, why.Hint})
+		}
+	}
+	return all
+}
+
+// Problem is why no plan can be made, or why a part of one cannot be done.
+// Nothing has been changed on any host.
 type Problem struct {
 	Host    string
 	Message string

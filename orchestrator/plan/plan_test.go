@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"errors"
 	"flag"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"vxorch/inventory"
 	"vxorch/orchestrator/plan"
@@ -411,11 +413,67 @@ func TestTemporaryAddressLeftByADeadRunIsTakenAway(t *testing.T) {
 	}
 }
 
-func TestHostThatCannotRunItsVMsIsNamed(t *testing.T) {
-	unusable := func(f hostapi.Facts) hostapi.Facts {
-		f.Virt = &hostapi.VirtFacts{Unusable: &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "no libvirt answers", Hint: "vxorch prepare installs it"}}
-		return f
+func TestHostThatCannotRunItsVMsKeepsTheRestOfTheLab(t *testing.T) {
+	facts := withLibvirt(bareHosts())
+	whole := deployWith(t, parse(t, seedWithVMs), facts, inputs())
+	for name, c := range map[string]struct {
+		virt   *hostapi.VirtFacts
+		images map[string]hostapi.Image
+		want   string
+	}{
+		"no libvirt": {
+			&hostapi.VirtFacts{Unusable: &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "no libvirt answers", Hint: "vxorch prepare installs it"}},
+			inputs().Images, "host2: plan: cannot run VMs: no libvirt answers",
+		},
+		"nothing known of libvirt": {nil, inputs().Images, "host2: plan: cannot run VMs"},
+		"no image at its path": {
+			&hostapi.VirtFacts{Version: "9.0.0"}, map[string]hostapi.Image{"cirros": {Path: "/images/cirros"}},
+			"host2: plan: image cirros is not there: /images/cirros",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := inputs()
+			in.Images = c.images
+			facts := withLibvirt(bareHosts())
+			for _, i := range c.images {
+				facts["host1"].Virt.Images = append(facts["host1"].Virt.Images, hostapi.ImageFacts{Image: i, Whole: i.Path != ""})
+			}
+			f := facts["host2"]
+			f.Virt = c.virt
+			facts["host2"] = f
+			p := deployWith(t, parse(t, seedWithVMs), facts, in)
+			blocks := p.Blocks()
+			if len(blocks) != 1 || blocks[0].Error() != c.want || blocks[0].Hint == "" {
+				t.Errorf("blocked by %v, want %q with a hint", blocks, c.want)
+			}
+			for i, phase := range p.Phases {
+				if diff := cmp.Diff(whole.Phases[i].Probes, phase.Probes, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+					t.Errorf("probes of %s differ (-whole +this):\n%s", phase.Name, diff)
+				}
+				for host := range bareHosts() {
+					want := len(whole.Phases[i].Steps[host])
+					if phase.VMs && host == "host2" {
+						want = 0
+					}
+					if got := len(phase.Steps[host]); got != want {
+						t.Errorf("%s has %d steps of %s, want %d", host, got, phase.Name, want)
+					}
+				}
+			}
+			for _, u := range p.Uploads {
+				if u.Host == "host2" {
+					t.Errorf("%v is uploaded", u)
+				}
+			}
+			var text strings.Builder
+			if err := p.WriteText(&text); err != nil || !strings.Contains(text.String(), "    ! "+blocks[0].Message) {
+				t.Errorf("%v, the text lacks %q:\n%s", err, blocks[0].Message, &text)
+			}
+		})
 	}
+}
+
+func TestForeignVMOfAWantedNameIsRefused(t *testing.T) {
 	foreign := func(f hostapi.Facts) hostapi.Facts {
 		f.Virt = &hostapi.VirtFacts{
 			Domains:  []hostapi.DomainFacts{{Name: "testlu-vm", State: "running"}},
@@ -427,7 +485,6 @@ func TestHostThatCannotRunItsVMsIsNamed(t *testing.T) {
 		facts func(hostapi.Facts) hostapi.Facts
 		want  []string
 	}{
-		"no libvirt": {unusable, []string{"host2: plan: cannot run VMs: no libvirt answers"}},
 		"another's domain and network there": {foreign, []string{
 			"host2: plan: domain testlu-vm exists already and was not made by vxorch",
 			`host2: plan: libvirt network lu-br0 exists already and belongs to lab "other" of bob@ci`,
@@ -461,7 +518,19 @@ func TestVMThatLosesItsDiskIsAmongTheRemovals(t *testing.T) {
 		Host: "host2", Kind: hostapi.KindDomain, Name: "testlu-vm", Anew: true,
 		Mark: hostapi.Mark{Lab: "lu", For: "vm2", User: "alice", Controller: "laptop"},
 	}}
-	if diff := cmp.Diff(want, deployWith(t, lab, facts, inputs()).Removals); diff != "" {
+	p := deployWith(t, lab, facts, inputs())
+	if diff := cmp.Diff(want, p.Removals); diff != "" {
 		t.Errorf("removals (-want +got):\n%s", diff)
+	}
+	var text, forPrograms strings.Builder
+	if err := errors.Join(p.WriteText(&text), p.WriteJSON(&forPrograms, nil, nil)); err != nil {
+		t.Fatal(err)
+	}
+	const lost = "what is on its disk is lost"
+	if got := text.String(); strings.Count(got, lost) != 1 || !strings.Contains(got, "± domain testlu-vm: memory") {
+		t.Errorf("the text does not say once that %q:\n%s", lost, got)
+	}
+	if got := forPrograms.String(); strings.Count(got, `"loses_disk": true`) != 1 {
+		t.Errorf("JSON does not say once that a disk is lost:\n%s", got)
 	}
 }

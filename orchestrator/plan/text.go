@@ -33,8 +33,11 @@ func (p Plan) WriteText(w io.Writer) error {
 		}
 		for _, host := range hosts {
 			fmt.Fprintf(&b, "  %s\n", host)
+			if why := phase.Blocked[host]; why != nil {
+				fmt.Fprintf(&b, "    ! %s\n", report.Clean(why.Message))
+			}
 			for _, step := range phase.Steps[host] {
-				fmt.Fprintf(&b, "    %s %s\n", signs[step.Op], report.Clean(describe(step))) // names may be the host's word
+				fmt.Fprintf(&b, "    %s %s\n", signs[step.Op], report.Clean(p.describe(host, step))) // names may be the host's word
 			}
 		}
 		if n := len(phase.Probes); n > 0 {
@@ -69,11 +72,14 @@ type jsonStep struct {
 	Name    string           `json:"name"`
 	Text    string           `json:"text"`
 	Changes []hostapi.Change `json:"changes,omitempty"`
+	// LosesDisk: what is on the domain's disk is lost.
+	LosesDisk bool `json:"loses_disk,omitempty"`
 }
 
 type jsonHost struct {
-	Name  string     `json:"name"`
-	Steps []jsonStep `json:"steps"`
+	Name    string     `json:"name"`
+	Steps   []jsonStep `json:"steps"`
+	Blocked string     `json:"blocked,omitempty"` // why the host cannot do its part of the phase
 }
 
 type jsonPhase struct {
@@ -103,10 +109,15 @@ func (p Plan) WriteJSON(w io.Writer, left []report.Left, errs []error) error {
 	for _, phase := range p.Phases {
 		row := jsonPhase{Name: phase.Name, Hosts: []jsonHost{}, Probes: len(phase.Probes)}
 		for _, name := range phase.busyHosts() {
-			host := jsonHost{Name: name}
+			host := jsonHost{Name: name, Steps: []jsonStep{}}
+			if why := phase.Blocked[name]; why != nil {
+				host.Blocked = why.Message
+			}
 			for _, s := range phase.Steps[name] {
 				kind, object := s.Object()
-				host.Steps = append(host.Steps, jsonStep{Op: s.Op, Kind: kind, Name: object, Text: describe(s), Changes: s.Changes})
+				host.Steps = append(host.Steps, jsonStep{
+					Op: s.Op, Kind: kind, Name: object, Text: p.describe(name, s), Changes: s.Changes, LosesDisk: p.losesDisk(name, s),
+				})
 			}
 			row.Hosts = append(row.Hosts, host)
 		}
@@ -120,7 +131,23 @@ func (p Plan) WriteJSON(w io.Writer, left []report.Left, errs []error) error {
 	return enc.Encode(out)
 }
 
-// busyHosts lists the hosts that have steps, sorted.
+// losesDisk tells whether what is on a domain's disk goes with a step.
+func (p Plan) losesDisk(host string, s hostapi.Step) bool {
+	return s.Domain != nil && s.Op == hostapi.Rebuild && slices.ContainsFunc(p.Removals, func(r Removal) bool {
+		return r.Anew && r.Host == host && r.Name == s.Domain.Name
+	})
+}
+
+// describe is one step of a host's as a line.
+func (p Plan) describe(host string, s hostapi.Step) string {
+	line := describe(s)
+	if p.losesDisk(host, s) {
+		line += "; what is on its disk is lost"
+	}
+	return line
+}
+
+// busyHosts lists the hosts that have steps, or should, sorted.
 func (p Phase) busyHosts() []string {
 	var hosts []string
 	for host, steps := range p.Steps {
@@ -128,11 +155,14 @@ func (p Phase) busyHosts() []string {
 			hosts = append(hosts, host)
 		}
 	}
+	for host := range p.Blocked {
+		hosts = append(hosts, host)
+	}
 	slices.Sort(hosts)
 	return hosts
 }
 
-// describe is one step as a line.
+// describe is one step as a line, without what only the plan knows.
 func describe(s hostapi.Step) string {
 	kind, name := s.Object()
 	line := kind + " " + name

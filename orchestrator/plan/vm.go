@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -11,11 +12,12 @@ import (
 
 const (
 	// bootPatience is for how long a guest may be silent before its console is
-	// tried: a small one under TCG answers within ten seconds.
-	bootPatience = 45 * time.Second
-	// bootDeadline is when a guest is given up: CirrOS alone waits 180 s for
-	// DHCP where nobody answers, then polls for metadata.
-	bootDeadline = 6 * time.Minute
+	// tried: a small one answers within ten seconds even where it is emulated, and
+	// has twice the time then.
+	bootPatience = 25 * time.Second
+	// bootDeadline is when a guest is given up: CirrOS alone waits 180 s for DHCP
+	// where nobody answers, then 40 s for metadata. An emulated one has twice that.
+	bootDeadline = 5 * time.Minute
 )
 
 // Inputs is what the controller knows of a lab beyond its inventory.
@@ -109,7 +111,8 @@ func (d *deployment) vms(host string) (make, wait []hostapi.Step, anew []Removal
 			continue
 		}
 		guest := hostapi.Guest{
-			Domain: domain.Name, Interfaces: domain.Interfaces, Lease: domain.Lease, Patience: bootPatience, Deadline: bootDeadline,
+			Domain: domain.Name, For: vm.Name, Interfaces: domain.Interfaces, Lease: domain.Lease,
+			Deadline: cmp.Or(vm.Timeout, bootDeadline), Patience: min(bootPatience, cmp.Or(vm.Timeout, bootDeadline)/2),
 			Login: hostapi.Login(d.lab.Image(vm.Image).Login),
 		}
 		switch vm.Provision {
@@ -137,7 +140,7 @@ func (d *deployment) losesBridge(host string, domain hostapi.Domain) bool {
 // lack.
 func (d *deployment) uploads(makes map[string][]hostapi.Step) []Upload {
 	var all []Upload
-	for _, host := range d.hosts {
+	for _, host := range d.hosts { // of one that cannot run VMs there is nothing in makes
 		listed := map[string]bool{}
 		for _, vm := range d.vmsOn(host) {
 			image := d.inputs.Images[vm.Image]
@@ -164,25 +167,10 @@ func makesDomain(steps []hostapi.Step, name string) bool {
 	return false
 }
 
-// refuseVirt finds what keeps a host from running its VMs.
-func (d *deployment) refuseVirt(host string) {
-	vms := d.vmsOn(host)
-	if len(vms) == 0 {
-		return
-	}
+// refuseForeignVirt finds libvirt's objects of wanted names that are not the lab's.
+func (d *deployment) refuseForeignVirt(host string) {
 	virt := d.facts[host].Virt
-	if virt == nil || virt.Unusable != nil {
-		problem := &Problem{host, "cannot run VMs", "vxorch prepare installs what a host lacks"}
-		if virt != nil {
-			problem.Message += ": " + virt.Unusable.Message
-			if virt.Unusable.Hint != "" {
-				problem.Hint = virt.Unusable.Hint
-			}
-		}
-		d.problems = append(d.problems, problem)
-		return
-	}
-	for _, vm := range vms {
+	for _, vm := range d.vmsOn(host) {
 		if seen := findDomain(virt, vm.Domain); seen != nil {
 			d.refuse(host, hostapi.KindDomain, vm.Domain, seen.Mark)
 		}
@@ -191,13 +179,34 @@ func (d *deployment) refuseVirt(host string) {
 				d.refuse(host, hostapi.KindVirtNetwork, leg.Network, seen.Mark)
 			}
 		}
+	}
+}
+
+// lacksForVMs is what keeps a host from running its VMs; nil: nothing. It costs
+// the host these and the lab nothing else.
+func (d *deployment) lacksForVMs(host string) *hostapi.Error {
+	vms := d.vmsOn(host)
+	if len(vms) == 0 {
+		return nil
+	}
+	virt := d.facts[host].Virt
+	if virt == nil || virt.Unusable != nil {
+		why := &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "cannot run VMs", Hint: "vxorch prepare installs what a host lacks"}
+		if virt != nil {
+			why.Kind, why.Message = virt.Unusable.Kind, why.Message+": "+virt.Unusable.Message
+			why.Hint = cmp.Or(virt.Unusable.Hint, why.Hint)
+		}
+		return why
+	}
+	for _, vm := range vms {
 		if image := d.inputs.Images[vm.Image]; image.Path != "" && !findImage(virt, image).Whole {
-			d.problems = append(d.problems, &Problem{
-				host, fmt.Sprintf("image %s is not there: %s", vm.Image, image.Path),
-				fmt.Sprintf("correct images.%s.path, or name it by file to have it uploaded", vm.Image),
-			})
+			return &hostapi.Error{
+				Kind: hostapi.KindInvalid, Message: fmt.Sprintf("image %s is not there: %s", vm.Image, image.Path),
+				Hint: fmt.Sprintf("correct images.%s.path, or name it by file to have it uploaded", vm.Image),
+			}
 		}
 	}
+	return nil
 }
 
 func (d *deployment) vmsOn(host string) []inventory.VM {

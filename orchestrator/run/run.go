@@ -25,15 +25,17 @@ type Event struct {
 	Stage string
 	Note  string // how far it is, while it goes on
 	Done  bool
+	// Seconds since it began, of an event with a Note or that is Done.
+	Seconds float64
 	// Of an event that is Done:
 	Result  string // report.OK, report.Changed or report.Failed
 	Changed int
-	Seconds float64
 	Err     error
 }
 
 // Run is one run of a verb over its hosts. Hosts that fail drop out; the others
-// go on. Its methods are safe for concurrent use.
+// go on, and so does a host that failed with its VMs alone, without these. Its
+// methods are safe for concurrent use.
 type Run struct {
 	started time.Time
 	now     func() time.Time
@@ -43,9 +45,13 @@ type Run struct {
 	mu      sync.Mutex
 	changed map[string]map[string]bool // objects by host: each counts once, however many steps it takes
 	notes   map[hostStage][]string     // of stages under way
+	began   map[hostStage]time.Time    // of stages under way
 	hosts   map[string]*report.Host
-	errs    map[string]*HostError
 	made    map[string][]hostapi.Step // by host, in order: see Undo
+	errs    map[string][]*HostError   // by host
+	out     map[string]*HostError     // what took a host out
+	noVMs   map[string]*HostError     // what cost a host its VMs
+	silent  map[hostVM]bool           // VMs whose guests were given up
 	rows    []report.Probe
 }
 
@@ -56,7 +62,7 @@ var ErrTimeout = &hostapi.Error{
 	Kind: hostapi.KindCanceled, Message: "the time given by --timeout was up", Hint: "the verb goes on from what stands when run again",
 }
 
-// HostError is what took a host out of a run.
+// HostError is what went wrong on a host.
 type HostError struct {
 	Host  string
 	Stage string
@@ -72,8 +78,10 @@ func (e *HostError) Unwrap() error { return e.Err }
 func New(addresses map[string]string, parallel int, now func() time.Time, events func(Event)) *Run {
 	r := &Run{
 		started: now(), now: now, events: events, limit: semaphore.NewWeighted(int64(parallel)),
-		changed: map[string]map[string]bool{}, notes: map[hostStage][]string{}, hosts: map[string]*report.Host{}, errs: map[string]*HostError{},
-		made: map[string][]hostapi.Step{},
+		made:    map[string][]hostapi.Step{},
+		changed: map[string]map[string]bool{}, notes: map[hostStage][]string{}, began: map[hostStage]time.Time{},
+		hosts: map[string]*report.Host{}, errs: map[string][]*HostError{}, out: map[string]*HostError{},
+		noVMs: map[string]*HostError{}, silent: map[hostVM]bool{},
 	}
 	for name, address := range addresses {
 		r.changed[name] = map[string]bool{}
@@ -83,7 +91,8 @@ func New(addresses map[string]string, parallel int, now func() time.Time, events
 }
 
 // Stage runs f as a stage of a host, records how it went and gives its error.
-// f names the objects that it changed. A host that has failed runs nothing.
+// f names the objects that it changed. Its error takes the host out, unless it is
+// one of VMsOnly. A host that is out runs nothing.
 func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Context) (changed []string, err error)) error {
 	if err := r.Err(host); err != nil {
 		return err
@@ -94,6 +103,9 @@ func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Cont
 	defer r.limit.Release(1)
 	r.emit(Event{Host: host, Stage: stage})
 	began := r.now()
+	r.mu.Lock()
+	r.began[hostStage{host, stage}] = began
+	r.mu.Unlock()
 	objects, err := f(ctx)
 	slices.Sort(objects)
 	changed := len(slices.Compact(objects))
@@ -112,6 +124,7 @@ func (r *Run) Stage(ctx context.Context, host, stage string, f func(context.Cont
 	}
 	row.Notes = r.notes[hostStage{host, stage}]
 	delete(r.notes, hostStage{host, stage})
+	delete(r.began, hostStage{host, stage})
 	h := r.hosts[host]
 	h.Changed = len(r.changed[host])
 	h.Stages = append(h.Stages, row)
@@ -130,6 +143,9 @@ const Here = "controller"
 func (r *Run) Local(stage string, f func(progress func(far string)) error) error {
 	r.emit(Event{Host: Here, Stage: stage})
 	began := r.now()
+	r.mu.Lock()
+	r.began[hostStage{Here, stage}] = began
+	r.mu.Unlock()
 	err := f(func(far string) { r.Progress(Here, stage, far) })
 	e := Event{Host: Here, Stage: stage, Done: true, Result: report.OK, Seconds: r.now().Sub(began).Seconds(), Err: err}
 	if err != nil {
@@ -154,12 +170,18 @@ func (r *Run) Note(host, stage, note string) {
 	key := hostStage{host, stage}
 	r.notes[key] = append(r.notes[key], note)
 	r.mu.Unlock()
-	r.emit(Event{Host: host, Stage: stage, Note: note})
+	r.Progress(host, stage, note)
 }
 
 // Progress shows how far a host's stage is.
 func (r *Run) Progress(host, stage, far string) {
-	r.emit(Event{Host: host, Stage: stage, Note: far})
+	e := Event{Host: host, Stage: stage, Note: far}
+	r.mu.Lock()
+	if began, ok := r.began[hostStage{host, stage}]; ok {
+		e.Seconds = r.now().Sub(began).Seconds()
+	}
+	r.mu.Unlock()
+	r.emit(e)
 }
 
 // Apply runs the phases on hosts. batch says for whom the steps are; its steps
@@ -192,10 +214,15 @@ func (r *Run) Apply(ctx context.Context, phases []plan.Phase, hosts map[string]h
 
 func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hostapi.Host, batch hostapi.Batch) error {
 	batch.Steps = phase.Steps[name]
-	if len(batch.Steps) == 0 {
+	blocked := phase.Blocked[name]
+	if len(batch.Steps) == 0 && blocked == nil || phase.VMs && r.withoutVMs(name) {
 		return r.Err(name)
 	}
-	return r.Stage(ctx, name, phase.Name, func(ctx context.Context) (changed []string, err error) {
+	_ = r.Stage(ctx, name, phase.Name, func(ctx context.Context) (changed []string, err error) { // recorded by Stage
+		if blocked != nil {
+			return nil, VMsOnly(blocked)
+		}
+		defer r.tellWaiting(name, phase.Name, batch.Steps)()
 		result, err := host.Apply(ctx, batch)
 		r.note(name, batch.Steps, result, err)
 		for i, s := range result.Steps {
@@ -207,8 +234,12 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 				changed = append(changed, kind+" "+object)
 			}
 		}
+		if phase.VMs && err != nil {
+			return changed, vmFailure(batch.Steps, result.Steps, err)
+		}
 		return changed, err
 	})
+	return r.Err(name)
 }
 
 // Prove sends the probes, all of a host at once, and records a row for each.
@@ -255,9 +286,12 @@ func (r *Run) absent(p verify.Pair, hosts map[string]hostapi.Host) string {
 	if p.Mute != "" {
 		return p.Mute
 	}
-	for _, name := range []string{p.FromHost, p.ToHost} {
-		if hosts[name] == nil || r.Err(name) != nil {
-			return name + " failed"
+	for _, end := range []hostVM{{p.FromHost, p.FromVM}, {p.ToHost, p.ToVM}} {
+		if hosts[end.host] == nil || r.Err(end.host) != nil {
+			return end.host + " failed"
+		}
+		if why := r.lacks(end); why != "" {
+			return why
 		}
 	}
 	return ""
@@ -273,36 +307,61 @@ func (r *Run) addRows(rows []report.Probe) {
 func (r *Run) Err(host string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.errs[host]; err != nil {
+	if err := r.out[host]; err != nil {
 		return err
 	}
 	return nil
 }
 
-// Errs lists what took hosts out, by host name.
+// Errs lists what went wrong, by host name.
 func (r *Run) Errs() []error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
 	for _, name := range sortedKeys(r.errs) {
-		errs = append(errs, r.errs[name])
+		for _, err := range r.errs[name] {
+			errs = append(errs, err)
+		}
 	}
 	return errs
 }
 
-// fail takes a host out of the run.
+// fail records what went wrong on a host and takes out what it costs: the host,
+// its VMs, or some of these.
 func (r *Run) fail(ctx context.Context, host, stage string, cause error) error {
 	if errors.Is(context.Cause(ctx), ErrTimeout) {
 		cause = fmt.Errorf("%w: %w", ErrTimeout, cause)
 	}
-	err := &HostError{host, stage, cause}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := r.hosts[host]
-	h.Result = hostResult(cause)
-	e := hostapi.AsError(cause)
-	h.Error, h.Hint = stage+": "+e.Message, e.Hint
-	r.errs[host] = err
+	var guests silentGuests
+	if errors.As(cause, &guests) && goesOn(ctx, cause) {
+		var errs []error
+		for _, g := range guests {
+			r.silent[hostVM{host, g.vm}] = true
+			errs = append(errs, r.record(host, stage, g.err))
+		}
+		return errors.Join(errs...)
+	}
+	err := r.record(host, stage, cause)
+	if errors.As(cause, new(*vmsError)) && goesOn(ctx, cause) {
+		r.noVMs[host] = err
+	} else {
+		r.out[host] = err
+	}
+	return err
+}
+
+// record needs the lock. Of a host's errors the first gives its result.
+func (r *Run) record(host, stage string, cause error) *HostError {
+	err := &HostError{host, stage, cause}
+	h, e := r.hosts[host], hostapi.AsError(cause)
+	if len(r.errs[host]) == 0 {
+		h.Result, h.Error, h.Hint = hostResult(cause), stage+": "+e.Message, e.Hint
+	} else {
+		h.Error += "\n" + stage + ": " + e.Message
+	}
+	r.errs[host] = append(r.errs[host], err)
 	return err
 }
 

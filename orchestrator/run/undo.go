@@ -113,14 +113,15 @@ func (r *Run) aftermath(ctx context.Context, host, stage string, f func(context.
 	delete(r.notes, key)
 	h := r.hosts[host]
 	h.Stages = append(h.Stages, row)
-	before := r.errs[host]
+	before := slices.Clone(r.errs[host])
 	r.mu.Unlock()
-	if err != nil && before == nil {
+	if err != nil && len(before) == 0 {
 		err = r.fail(ctx, host, stage, err)
 	} else if err != nil {
 		err = fmt.Errorf("%s: %w", stage, err)
 		r.mu.Lock()
-		r.errs[host] = &HostError{host, before.Stage, fmt.Errorf("%w; %w", before.Err, err)}
+		last := before[len(before)-1]
+		last.Err = fmt.Errorf("%w; %w", last.Err, err)
 		h.Error += "; " + err.Error()
 		h.Hint = hostapi.AsError(err).Hint
 		r.mu.Unlock()

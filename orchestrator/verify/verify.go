@@ -27,6 +27,8 @@ type Pair struct {
 	From, To string // workloads; of a VTEP proof the hosts
 	FromHost string
 	ToHost   string
+	FromVM   string         // From where it is a VM; else empty
+	ToVM     string         // To where it is a VM; else empty
 	Netns    string         // to send from; empty: the host's own
 	Guest    *hostapi.Guest // to send from inside; nil: not a VM
 	Mute     string         // why nothing can be sent; empty: it can
@@ -53,6 +55,7 @@ func Mesh(lab *inventory.Lab) (containers, vms []Pair) {
 					pair := Pair{
 						Stage: meshStage(from, to), Network: leg.Network,
 						From: from.name, FromHost: from.host, Netns: from.netns, Guest: from.guest, Mute: from.mute,
+						FromVM: from.vmName(), ToVM: to.vmName(),
 						To: to.name, ToHost: to.host, Target: far.Address,
 					}
 					if from.vm || to.vm {
@@ -85,6 +88,13 @@ type endpoint struct {
 	guest      *hostapi.Guest
 	mute       string // why nothing can be sent from inside; empty: it can
 	legs       []inventory.Interface
+}
+
+func (e endpoint) vmName() string {
+	if e.vm {
+		return e.name
+	}
+	return ""
 }
 
 func endpoints(lab *inventory.Lab) []endpoint {
