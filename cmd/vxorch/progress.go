@@ -39,11 +39,25 @@ func newProgress(kind string, w io.Writer, lab *inventory.Lab) (progress, error)
 	return progress{}, &usageError{fmt.Sprintf("unknown progress %q", kind), "one of auto, lines, json, none"}
 }
 
-// lineProgress logs every stage that ends.
+// lineProgress logs every stage that ends, and of one that goes on for long now
+// and then how far it is: after 10 seconds, 20, 40, …
 func lineProgress(w io.Writer) progress {
+	type stage struct{ host, name string }
+	next := map[stage]float64{} // seconds
 	return progress{func(e run.Event) {
-		if e.Done {
+		key := stage{e.Host, e.Stage}
+		if next[key] == 0 {
+			next[key] = 10
+		}
+		switch {
+		case e.Done:
+			delete(next, key)
 			fmt.Fprintf(w, "%s %s\n", e.Host, describeEvent(e))
+		case e.Note != "" && e.Seconds >= next[key]:
+			for next[key] <= e.Seconds {
+				next[key] *= 2
+			}
+			fmt.Fprintf(w, "%s %s %s …\n", e.Host, e.Stage, report.Clean(e.Note))
 		}
 	}, func() {}}
 }
