@@ -90,6 +90,9 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 	if c.Rollback && len(s.run.Errs()) > 0 {
 		return s.refuse("deploy", errNotWhole)
 	}
+	if c.Rollback && len(p.Blocks()) > 0 { // all of it or nothing
+		return s.outcome("deploy", plan.Plan{}, p.Blocks())
+	}
 	if len(p.Removals) > 0 {
 		if err := confirm(p); err != nil {
 			return s.refuse("deploy", err)
