@@ -77,9 +77,9 @@ func (d *deployment) forwarding(host string, network settledNetwork) hostapi.For
 	f := hostapi.Forwarding{VTEP: network.VXLAN}
 	switch network.Flood {
 	case inventory.FloodUnicast:
-		for _, other := range d.hosts {
-			if other != host {
-				f.Flood = append(f.Flood, d.underlays[other].local)
+		for _, other := range d.lab.Hosts {
+			if end, known := d.tunnelEnd(other.Name); known && other.Name != host {
+				f.Flood = append(f.Flood, end)
 			}
 		}
 	case inventory.FloodStatic:
@@ -94,28 +94,39 @@ func (d *deployment) forwarding(host string, network settledNetwork) hostapi.For
 // hosts get the same table, each without what is its own.
 func (d *deployment) endpoints(network inventory.Network) []hostapi.Remote {
 	var all []hostapi.Remote
-	for _, host := range d.hosts {
-		all = append(all, hostapi.Remote{
-			MAC:       inventory.DeriveMAC(d.lab.Name, "bridge", network.Name, host),
-			Addresses: []netip.Addr{network.VTEPs[host]}, Via: d.underlays[host].local,
-		})
+	add := func(host, mac string, address netip.Addr) {
+		if end, known := d.tunnelEnd(host); known {
+			all = append(all, hostapi.Remote{MAC: mac, Addresses: []netip.Addr{address}, Via: end})
+		}
 	}
-	add := func(host string, legs []inventory.Interface) {
-		u, known := d.underlays[host]
+	addLegs := func(host string, legs []inventory.Interface) {
 		for _, leg := range legs {
-			if known && leg.Network == network.Name {
-				all = append(all, hostapi.Remote{MAC: leg.MAC, Addresses: []netip.Addr{leg.Address}, Via: u.local})
+			if leg.Network == network.Name {
+				add(host, leg.MAC, leg.Address)
 			}
 		}
 	}
+	for _, host := range d.lab.Hosts {
+		add(host.Name, inventory.DeriveMAC(d.lab.Name, "bridge", network.Name, host.Name), network.VTEPs[host.Name])
+	}
 	for _, c := range d.lab.Containers {
-		add(c.Host, c.Interfaces)
+		addLegs(c.Host, c.Interfaces)
 	}
 	for _, vm := range d.lab.VMs {
-		add(vm.Host, vm.Interfaces)
+		addLegs(vm.Host, vm.Interfaces)
 	}
 	slices.SortFunc(all, func(a, b hostapi.Remote) int { return cmp.Compare(a.MAC, b.MAC) })
 	return all
+}
+
+// tunnelEnd is a host's tunnel address; of a host that is not at hand the last
+// that was known, so that the others go on sending to it.
+func (d *deployment) tunnelEnd(host string) (end netip.Addr, known bool) {
+	if u, ok := d.underlays[host]; ok {
+		return u.local, true
+	}
+	u, ok := d.standIns[host]
+	return u.local, ok
 }
 
 // told plans what makes a host's VTEP know the others, nil if it does. Where VTEP

@@ -58,3 +58,21 @@ func TestAutoFloodsByWhatPassesAndHowManyThereAre(t *testing.T) {
 		})
 	}
 }
+
+func TestAbsentHostStaysInTheOthersTables(t *testing.T) {
+	for _, mode := range []string{"unicast", "static"} {
+		t.Run(mode, func(t *testing.T) {
+			lab := parse(t, flooding(mode))
+			facts := built(bareHosts(), deploy(t, lab, bareHosts()))
+			gone := facts["host2"]
+			delete(facts, "host2")
+			p := deployWith(t, lab, facts, plan.Inputs{Known: map[string]hostapi.Facts{"host2": gone}})
+			if n := p.Changes(); n != 0 {
+				t.Errorf("%d changes while host2 is away, want none: %+v", n, p.Phases[0].Steps["host1"])
+			}
+			if n := deploy(t, lab, facts).Changes(); n != 1 {
+				t.Errorf("%d changes while nothing is known of host2, want its entries gone", n)
+			}
+		})
+	}
+}
