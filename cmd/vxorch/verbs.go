@@ -278,8 +278,12 @@ func writeReport(w io.Writer, r *report.Result, format string) error {
 	if format == "json" {
 		return report.WriteJSON(w, r)
 	}
+	return report.WriteText(w, r, textOptions(w))
+}
+
+func textOptions(w io.Writer) report.TextOptions {
 	out, ok := w.(output)
-	return report.WriteText(w, r, report.TextOptions{Color: ok && isTerminal(out.Writer) && os.Getenv("NO_COLOR") == ""})
+	return report.TextOptions{Color: ok && isTerminal(out.Writer) && os.Getenv("NO_COLOR") == ""}
 }
 
 func store() history.Store { return history.Store{Root: history.DefaultRoot()} }

@@ -32,12 +32,7 @@ const proofLifetime = 60 * time.Second
 // take their time, and theirs. Problems, if any, are all there are, and the plan
 // is then empty.
 func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) (Plan, []*Problem) {
-	d := &deployment{lab: lab, facts: facts, inputs: in, underlays: map[string]underlay{}, standIns: map[string]underlay{}, newBridges: map[hostNetwork]bool{}}
-	for _, host := range lab.Hosts {
-		if _, ok := facts[host.Name]; ok {
-			d.hosts = append(d.hosts, host.Name)
-		}
-	}
+	d := newDeployment(lab, facts, in)
 	if len(d.hosts) == 0 {
 		return Plan{}, nil
 	}
@@ -55,6 +50,19 @@ func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) (Plan
 	return d.plan(), nil
 }
 
+func newDeployment(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) *deployment {
+	d := &deployment{
+		lab: lab, facts: facts, inputs: in, underlays: map[string]underlay{}, standIns: map[string]underlay{},
+		taken: map[object]*Problem{}, newBridges: map[hostNetwork]bool{},
+	}
+	for _, host := range lab.Hosts {
+		if _, ok := facts[host.Name]; ok {
+			d.hosts = append(d.hosts, host.Name)
+		}
+	}
+	return d
+}
+
 type deployment struct {
 	lab       *inventory.Lab
 	facts     map[string]hostapi.Facts
@@ -64,6 +72,7 @@ type deployment struct {
 	standIns  map[string]underlay // of hosts that are not at hand, as last known
 	networks  []settledNetwork
 	problems  []*Problem
+	taken     map[object]*Problem // those of wanted names that are not the lab's
 
 	newBridges map[hostNetwork]bool // that this plan makes
 }

@@ -45,7 +45,9 @@ func (d *deployment) refuseForeign(host string) {
 // refuse makes an object of a wanted name a problem unless it is the lab's.
 func (d *deployment) refuse(host, kind, name string, mark *hostapi.Mark) {
 	if mark == nil || mark.Lab != d.lab.Name {
-		d.problems = append(d.problems, &Problem{host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)), inTheWay(host, mark)})
+		p := &Problem{host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)), inTheWay(host, mark)}
+		d.problems = append(d.problems, p)
+		d.taken[object{host, kind, name}] = p
 	}
 }
 

@@ -62,17 +62,23 @@ type Network struct {
 	Unproved string `json:"unproved,omitempty"` // why its VTEPs are not proved; empty: they are
 }
 
+type object struct{ host, kind, name string }
+
+// objectOf is what a step on a host is about.
+func objectOf(host string, s hostapi.Step) object {
+	kind, name := s.Object()
+	return object{host, kind, name}
+}
+
 // Changes counts the objects that the uploads and the steps leave changed, each
 // once however many steps it takes.
 func (p Plan) Changes() int {
-	type object struct{ host, kind, name string }
 	changed := map[object]bool{}
 	for _, phase := range p.Phases {
 		for host, steps := range phase.Steps {
 			for _, step := range steps {
 				if Lasting(step) {
-					kind, name := step.Object()
-					changed[object{host, kind, name}] = true
+					changed[objectOf(host, step)] = true
 				}
 			}
 		}

@@ -39,6 +39,12 @@ func presentable(r *Result) *Result {
 		c.Findings[i].Probes = list(c.Findings[i].Probes)
 	}
 	c.Left = list(r.Left)
+	if r.Objects != nil {
+		c.Objects = list(r.Objects)
+		for i := range c.Objects {
+			c.Objects[i].Changes = list(c.Objects[i].Changes)
+		}
+	}
 	c.Topology.Networks = list(r.Topology.Networks)
 	c.Topology.Endpoints = list(r.Topology.Endpoints)
 	return &c

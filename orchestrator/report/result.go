@@ -24,6 +24,8 @@ type Result struct {
 	Topology Topology  `json:"topology"`
 	// Left are hosts that an earlier deploy reached and the inventory no longer has.
 	Left []Left `json:"left"`
+	// Objects are a status's alone.
+	Objects []Object `json:"objects,omitzero"`
 }
 
 // What a whole run, a host, a stage and a probe can come to.
@@ -48,6 +50,8 @@ type Host struct {
 	Error   string  `json:"error"`
 	Hint    string  `json:"hint,omitempty"`
 	Stages  []Stage `json:"stages"`
+	// Rebooted: since the last deploy from this controller. Of a status alone.
+	Rebooted bool `json:"rebooted,omitempty"`
 }
 
 // Stage is one stretch of a host's work.

@@ -402,6 +402,13 @@ func cleaned(r *Result) *Result {
 		f := &c.Findings[i]
 		clean(&f.Layer, &f.Host, &f.Cause, &f.Proof, &f.Mend)
 	}
+	for i := range c.Objects {
+		o := &c.Objects[i]
+		clean(&o.Host, &o.Kind, &o.Name, &o.For, &o.State, &o.Deploy, &o.MadeBy, &o.Note, &o.Hint)
+		for j := range o.Changes {
+			clean(&o.Changes[j].Property, &o.Changes[j].From, &o.Changes[j].To)
+		}
+	}
 	for i := range c.Topology.Networks {
 		clean(&c.Topology.Networks[i].Name, &c.Topology.Networks[i].Group)
 	}

@@ -10,6 +10,13 @@ import (
 // The Diff methods compare what is wanted with what was seen. The plan and the
 // helper both decide by them, so that what is planned is what is done.
 
+// What tells an object that a run left half made when it died: the property that
+// is false of a link that is only intended, and the state of a namespace.
+const (
+	Marked   = "marked"
+	HalfMade = "half made"
+)
+
 // Diff lists what differs on l, a link of w's name that is ours. If rebuild is
 // true, the kernel cannot change it in place.
 func (w VTEP) Diff(l Link) (changes []Change, rebuild bool) {
@@ -66,7 +73,7 @@ func (w Veth) Diff(outer Link, inner *Link) (changes []Change, rebuild bool) {
 // only intended is the empty mount point of a run that died.
 func (w Namespace) Diff(n NamespaceFacts) (changes []Change, rebuild bool) {
 	if n.Mark != nil && n.Mark.Intended {
-		return []Change{{"namespace", "half made", "whole"}}, true
+		return []Change{{"namespace", HalfMade, "whole"}}, true
 	}
 	var live differences
 	for _, l := range n.Links {
@@ -101,7 +108,7 @@ func (d *differences) address(property string, from, to netip.Addr) {
 
 // outer compares what every link of ours in the host's own namespace has.
 func (d *differences) outer(l Link, mac string, mtu int, master string) {
-	d.boolean("marked", l.Mark != nil && !l.Mark.Intended, true)
+	d.boolean(Marked, l.Mark != nil && !l.Mark.Intended, true)
 	d.text("mac", l.MAC, mac)
 	d.integer("mtu", l.MTU, mtu)
 	d.boolean("quiet", l.Quiet, true)
