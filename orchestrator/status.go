@@ -21,6 +21,7 @@ func (c *Controller) Status(ctx context.Context, lab *inventory.Lab) Outcome {
 	facts := s.gather(ctx, "", s.deployRequest(in))
 	known := s.recall()
 	s.nameLeft(known, facts)
+	in.Known = s.lastKnown(known)
 	objects, networks, problems := plan.Status(lab, facts, in)
 	o := s.outcome("status", plan.Plan{Networks: networks}, problems)
 	o.Result.Objects = append([]report.Object{}, objects...)

@@ -190,7 +190,16 @@ func (d *deployment) raise(network settledNetwork, vteps *Phase, build Phase) Ne
 	for _, host := range d.hosts {
 		leg := legs[host]
 		prefix := netip.PrefixFrom(network.VTEPs[host], network.Subnet.Bits())
-		stale := leg.carries(prefix)
+		stale := false
+		for _, name := range leg.carrying(prefix) {
+			if name == leg.proveOn {
+				stale = true
+				continue
+			}
+			// Of two links with the address the kernel would take either.
+			vteps.Steps[host] = append(vteps.Steps[host], hostapi.Step{Op: hostapi.Remove,
+				Address: &hostapi.Address{Link: name, Prefix: prefix}})
+		}
 		if len(pairs) > 0 {
 			vteps.Steps[host] = append(vteps.Steps[host], hostapi.Step{Op: hostapi.Create,
 				Address: &hostapi.Address{Link: leg.proveOn, Prefix: prefix, Lifetime: proofLifetime}})
@@ -212,16 +221,23 @@ func (d *deployment) raise(network settledNetwork, vteps *Phase, build Phase) Ne
 
 // tunnel is one host's leg of a network: VTEP and bridge.
 type tunnel struct {
-	raise   []hostapi.Step // before the VTEP proof
-	join    []hostapi.Step // after it
-	proveOn string         // the link that carries the temporary address
-	seen    *hostapi.Link  // proveOn as observed
-	changed bool           // VTEP or bridge; what the VTEP is told does not count
+	raise   []hostapi.Step  // before the VTEP proof
+	join    []hostapi.Step  // after it
+	proveOn string          // the link that carries the temporary address
+	seen    []*hostapi.Link // VTEP and bridge as observed; nil: not there
+	changed bool            // VTEP or bridge; what the VTEP is told does not count
 }
 
-// carries tells whether the proof's address was left by a run that died.
-func (t tunnel) carries(prefix netip.Prefix) bool {
-	return t.seen != nil && slices.Contains(t.seen.Addresses, prefix)
+// carrying names the links on which the proof's address was left by a run that
+// died.
+func (t tunnel) carrying(prefix netip.Prefix) []string {
+	var names []string
+	for _, l := range t.seen {
+		if l != nil && slices.Contains(l.Addresses, prefix) {
+			names = append(names, l.Name)
+		}
+	}
+	return names
 }
 
 // tunnel plans VTEP and bridge of a network on a host. A VTEP is proved while it
@@ -253,9 +269,11 @@ func (d *deployment) tunnel(host string, network settledNetwork) tunnel {
 		enslaved, vtep.Bridge = false, ""
 	}
 
-	t := tunnel{proveOn: vtep.Name, seen: seenVTEP, changed: !enslaved || raised.Op != "" || bridged.Op != ""}
+	t := tunnel{
+		proveOn: vtep.Name, seen: []*hostapi.Link{seenVTEP, seenBridge}, changed: !enslaved || raised.Op != "" || bridged.Op != "",
+	}
 	if enslaved {
-		t.proveOn, t.seen = bridge.Name, seenBridge
+		t.proveOn = bridge.Name
 	}
 	if newBridge {
 		d.newBridges[hostNetwork{host, network.Name}] = true

@@ -399,6 +399,23 @@ func TestMTUIsTheSmallestUnderlaysLessTheOverhead(t *testing.T) {
 	}
 }
 
+func TestTemporaryAddressLeftOnTheOtherLinkGoesBeforeTheProof(t *testing.T) {
+	lab := parse(t, seed)
+	facts := built(bareHosts(), deploy(t, lab, bareHosts()))
+	left := netip.MustParsePrefix("192.168.100.1/24")
+	link(facts["host1"], "lu-br0").Addresses = []netip.Prefix{left}
+	link(facts["host1"], "vxlan0").VXLAN.VNI = 7 // is made anew and proved while it stands alone
+	var got []string
+	for _, s := range deploy(t, lab, facts).Phases[0].Steps["host1"] {
+		if s.Address != nil {
+			got = append(got, string(s.Op)+" "+s.Address.Link)
+		}
+	}
+	if want := []string{"remove lu-br0", "create vxlan0"}; !slices.Equal(got, want) {
+		t.Errorf("addresses before the proof: %q, want %q", got, want)
+	}
+}
+
 func TestTemporaryAddressLeftByADeadRunIsTakenAway(t *testing.T) {
 	lab := parse(t, seed)
 	facts := built(bareHosts(), deploy(t, lab, bareHosts()))

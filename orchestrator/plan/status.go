@@ -25,30 +25,33 @@ func Status(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) ([]re
 	for _, host := range d.hosts {
 		d.refuseForeign(host)
 		d.refuseClashes(host)
+		d.refuseForeignVirt(host)
 	}
-	clashes := d.problems
-	d.problems = nil
-	for _, host := range d.hosts {
-		d.refuseVirt(host)
-	}
-	d.problems = slices.DeleteFunc(d.problems, d.isTaken)
-
 	bare := *d
 	bare.facts, bare.newBridges = map[string]hostapi.Facts{}, map[hostNetwork]bool{}
 	for host := range facts {
-		bare.facts[host] = hostapi.Facts{}
+		bare.facts[host] = hostapi.Facts{Virt: &hostapi.VirtFacts{Images: whole(in.Images)}}
 	}
 	wanted, actual := bare.plan(), d.plan()
 	var all []report.Object
 	for _, host := range slices.Sorted(slices.Values(d.hosts)) {
 		all = append(all, d.judge(host, steps(wanted, host), steps(actual, host))...)
-		for _, p := range clashes {
+		for _, p := range d.problems {
 			if p.Host == host && !d.isTaken(p) {
 				all = append(all, report.Object{Host: host, Kind: "clash", State: report.Foreign, Deploy: refuse, Note: p.Message, Hint: p.Hint})
 			}
 		}
 	}
-	return all, actual.Networks, d.problems
+	return all, actual.Networks, actual.Blocks()
+}
+
+// whole gives images as a host has them that lacks none.
+func whole(images map[string]hostapi.Image) []hostapi.ImageFacts {
+	var all []hostapi.ImageFacts
+	for _, image := range images {
+		all = append(all, hostapi.ImageFacts{Image: image, Whole: true})
+	}
+	return all
 }
 
 // refuse is what a deploy does about what is in its way.
@@ -83,7 +86,7 @@ func (d *deployment) judge(host string, wanted, actual []hostapi.Step) []report.
 	seen := map[object]bool{}
 	for _, s := range wanted {
 		o := objectOf(host, s)
-		if !Lasting(s) || seen[o] || d.cannotTell(host, s) {
+		if !Lasting(s) || seen[o] || isVirtual(s) && d.lacksForVMs(host) != nil {
 			continue
 		}
 		seen[o] = true
@@ -117,17 +120,20 @@ func (d *deployment) judge(host string, wanted, actual []hostapi.Step) []report.
 }
 
 // difference says how an object differs by the steps that a deploy has for it.
-// Those that follow its making are about what is not yet.
+// Those that follow its making are about what is not yet, and one that changes
+// nothing makes sure of what stands.
 func difference(row *report.Object, work []hostapi.Step) {
-	row.State, row.Deploy = report.Drifted, string(work[0].Op)
 	if work[0].Op == hostapi.Create {
-		row.State = report.Absent
+		row.State, row.Deploy = report.Absent, string(hostapi.Create)
 		return
 	}
 	if work[0].Op == hostapi.Rebuild {
 		work = work[:1]
 	}
 	for _, s := range work {
+		if len(s.Changes) > 0 && row.Deploy == "" {
+			row.State, row.Deploy = report.Drifted, string(s.Op)
+		}
 		for _, c := range s.Changes {
 			row.Changes = append(row.Changes, report.Change(c))
 			if c.Property == hostapi.Marked || c.From == hostapi.HalfMade {
@@ -137,12 +143,9 @@ func difference(row *report.Object, work []hostapi.Step) {
 	}
 }
 
-// cannotTell tells whether a step is about VMs on a host that does not say how
-// they stand; that it does not is a problem already.
-func (d *deployment) cannotTell(host string, s hostapi.Step) bool {
-	virt := d.facts[host].Virt
-	return (s.Domain != nil || s.VirtNetwork != nil) && (virt == nil || virt.Unusable != nil)
-}
+// isVirtual tells whether a step is about VMs. Where a host cannot run them, which
+// is a problem by itself, it does not say how they stand.
+func isVirtual(s hostapi.Step) bool { return s.Domain != nil || s.VirtNetwork != nil }
 
 // carries tells whether an address is on its link.
 func (d *deployment) carries(host string, a hostapi.Address) bool {

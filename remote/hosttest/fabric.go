@@ -66,6 +66,7 @@ type Machine struct {
 	locks      map[string]lock // by lab
 	sessions   map[*Session]bool
 	index      int // of the newest link
+	boots      int // after the first
 	fault      Fault
 	virt       virt
 	leftovers  map[string][]string // by lab
@@ -187,6 +188,38 @@ func (m *Machine) RemoveLink(netns, name string) {
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
 	m.remove(m.find(netns, name))
+}
+
+// RemoveNamespace removes a namespace behind the lab's back, whoever's it is, with
+// all that is in it. It panics if there is none of that name.
+func (m *Machine) RemoveNamespace(name string) {
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	n := m.namespaces[name]
+	if n == nil {
+		panic(fmt.Sprintf("hosttest: machine %s has no namespace %q", m.name, name))
+	}
+	m.removeNamespace(n)
+}
+
+// Reboot ends all sessions, stops the VMs and takes away what a kernel forgets:
+// every link but the underlay, and every namespace.
+func (m *Machine) Reboot() {
+	m.Cut()
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	m.boots++
+	for _, d := range m.virt.domains {
+		m.halt(d)
+	}
+	for _, n := range m.namespaces {
+		m.removeNamespace(n)
+	}
+	for _, l := range slices.Collect(maps.Values(m.links)) {
+		if l.Name != "lo" && l.Name != m.underlay && m.links[l.Name] == l {
+			m.remove(l)
+		}
+	}
 }
 
 // Objects lists everything that stands on the machine but base images, which

@@ -129,7 +129,7 @@ func (s *Session) Observe(ctx context.Context, req hostapi.ObserveRequest) (host
 
 func (m *Machine) facts(req hostapi.ObserveRequest) hostapi.Facts {
 	out := hostapi.Facts{
-		Hostname: m.name, Kernel: "6.1.0-fake", Machine: "x86_64", BootID: "boot-of-" + m.name,
+		Hostname: m.name, Kernel: "6.1.0-fake", Machine: "x86_64", BootID: fmt.Sprintf("boot-%d-of-%s", m.boots, m.name),
 	}
 	wanted := map[string]bool{}
 	for _, name := range req.Links {
@@ -163,7 +163,7 @@ func (m *Machine) facts(req hostapi.ObserveRequest) hostapi.Facts {
 		query = &hostapi.VirtQuery{}
 	}
 	if query != nil {
-		out.Virt = m.virt.facts(*query, req.Lab)
+		out.Virt = m.virtFacts(*query, req.Lab)
 	}
 	out.Holders, out.Overlaps = m.clashes(req.Ports, req.Subnets)
 	return out

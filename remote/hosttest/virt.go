@@ -130,7 +130,8 @@ func (m *Machine) EditDomain(name string, edit func(*hostapi.DomainFacts)) {
 	}
 }
 
-func (v *virt) facts(q hostapi.VirtQuery, lab string) *hostapi.VirtFacts {
+func (m *Machine) virtFacts(q hostapi.VirtQuery, lab string) *hostapi.VirtFacts {
+	v := &m.virt
 	if v.unusable != nil {
 		return &hostapi.VirtFacts{Unusable: v.unusable}
 	}
@@ -143,9 +144,8 @@ func (v *virt) facts(q hostapi.VirtQuery, lab string) *hostapi.VirtFacts {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.domains)) {
-		d := v.domains[name].DomainFacts
+		d := m.asSeen(v.domains[name])
 		d.Mark = seen(d.Mark, lab)
-		d.Interfaces = slices.Clone(d.Interfaces)
 		if ours(d.Mark, lab) || slices.Contains(q.Domains, name) {
 			out.Domains = append(out.Domains, d)
 		}
@@ -154,6 +154,20 @@ func (v *virt) facts(q hostapi.VirtQuery, lab string) *hostapi.VirtFacts {
 		out.Images = append(out.Images, v.image(i))
 	}
 	return out
+}
+
+// asSeen gives d as it is seen: one that runs with a tap that is not a port of its
+// network's bridge is cut off.
+func (m *Machine) asSeen(d *domain) hostapi.DomainFacts {
+	facts := d.DomainFacts
+	facts.Interfaces = slices.Clone(d.Interfaces)
+	for _, i := range d.want.Interfaces {
+		network, tap := m.virt.networks[i.Network], m.links[i.Tap]
+		if d.State == "running" && network != nil && (tap == nil || tap.Master != network.Bridge) {
+			facts.State = "cut off"
+		}
+	}
+	return facts
 }
 
 func (w work) virtNetwork(want hostapi.VirtNetwork) (changed bool, err error) {
@@ -213,7 +227,7 @@ func (w work) domain(want hostapi.Domain) (changed bool, err error) {
 		if !ours(d.Mark, w.batch.Lab) {
 			return false, foreign("domain", want.Name)
 		}
-		changes, rebuild := want.Diff(d.DomainFacts)
+		changes, rebuild := want.Diff(w.asSeen(d))
 		if len(changes) == 0 {
 			return false, nil
 		}
