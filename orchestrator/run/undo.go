@@ -58,10 +58,13 @@ func (r *Run) undone(host string, steps []hostapi.Step, result hostapi.BatchResu
 	var gone []string
 	r.mu.Lock()
 	for i, s := range result.Steps {
+		if s.Error != nil || !plan.Lasting(steps[i]) {
+			continue
+		}
 		kind, object := steps[i].Object()
-		if name := kind + " " + object; s.Changed && plan.Lasting(steps[i]) {
-			gone = append(gone, name)
-			delete(r.changed[host], name)
+		delete(r.changed[host], kind+" "+object) // a step that failed took away itself what it had made
+		if s.Changed {
+			gone = append(gone, kind+" "+object)
 		}
 	}
 	r.hosts[host].Changed = len(r.changed[host])
