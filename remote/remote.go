@@ -44,9 +44,6 @@ func Dial(ctx context.Context, t Target, opts Options) (hostapi.Host, error) {
 	if opts.Lease == 0 {
 		opts.Lease = 15 * time.Second
 	}
-	if opts.Bundle == nil {
-		go push.Preload()
-	}
 	beat := opts.Lease / 3
 	conn, err := sshconn.Dial(ctx, t, sshconn.Options{
 		User: opts.User, Home: opts.Home, AgentSocket: opts.AgentSocket, Log: opts.Log, Dialer: opts.Dialer,
@@ -70,4 +67,7 @@ type session struct {
 	conn *sshconn.Conn
 }
 
-func (s *session) Close() error { return errors.Join(s.Stream.Close(), s.conn.Close()) }
+// Close does not wait for the helper's end. It is asked to close before, and has
+// given back all it held when it answers: to see it off would cost another round
+// trip.
+func (s *session) Close() error { return errors.Join(s.Release(), s.conn.Close()) }

@@ -173,6 +173,7 @@ var transient = map[string]bool{
 }
 
 const kernelState = `
+while grep -qs vxhelper /proc/[0-9]*/comm; do sleep 0.02; done
 while ip addr | grep -q tentative; do sleep 0.05; done
 ip -d -o link | sed 's/^[0-9]*: //; s/_timer *[0-9.]*//g'
 ip -o addr | sed 's/^[0-9]*: //; s/valid_lft.*//'

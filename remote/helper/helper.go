@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const usage = `usage: vxhelper serve --token TOKEN [--lease DURATION] [--install PATH --sha256 HEX]
+const usage = `usage: vxhelper serve --token TOKEN [--lease DURATION] [--source PATH]
        vxhelper version
 `
 
@@ -45,10 +45,9 @@ func Main(ctx context.Context, args []string, stdin io.ReadCloser, stdout io.Wri
 
 // options are those of serve.
 type options struct {
-	token   string        // announces the protocol on stdout
-	lease   time.Duration // how long to live without a sign of the controller
-	install string        // where this executable is to be from now on; empty: where it is
-	sha256  string        // of this executable, hexadecimal
+	token  string        // announces the protocol on stdout
+	lease  time.Duration // how long to live without a sign of the controller
+	source string        // the user's helper that this one is root's copy of; empty: it is none
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -58,8 +57,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }
 	flags.StringVar(&o.token, "token", "", "")
 	flags.DurationVar(&o.lease, "lease", 15*time.Second, "")
-	flags.StringVar(&o.install, "install", "", "")
-	flags.StringVar(&o.sha256, "sha256", "", "")
+	flags.StringVar(&o.source, "source", "", "")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -71,8 +69,6 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("serve needs --token")
 	case o.lease <= 0:
 		err = fmt.Errorf("--lease %v is no time to live", o.lease)
-	case (o.install == "") != (o.sha256 == ""):
-		err = fmt.Errorf("--install and --sha256 go together")
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "vxhelper: %v\n%s", err, usage)

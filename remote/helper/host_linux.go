@@ -21,6 +21,7 @@ type host struct {
 	kernel *link.Kernel
 	virt   *virt.Host
 	store  own.Store
+	source string // the user's helper that the one that runs is root's copy of, if it is
 
 	// Calls hold open for reading, Close for writing: it waits for them.
 	open   sync.RWMutex

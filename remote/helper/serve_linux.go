@@ -17,15 +17,9 @@ import (
 // serve answers for this machine until stdin ends, ctx ends or the lease runs
 // out.
 func serve(ctx context.Context, o options, stdin io.ReadCloser, stdout io.WriteCloser) error {
-	if o.install != "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		// What is hashed is what runs, whatever lies at its path by now.
-		if err := install("/proc/self/exe", self, o.install, o.sha256); err != nil {
-			return err
-		}
+	// It is started in its cache's directory and is not to hold on to that.
+	if err := os.Chdir("/"); err != nil {
+		return err
 	}
 	if file, ok := stdout.(*os.File); ok && file.Fd() == 1 {
 		kept, err := keepStdout()
@@ -38,9 +32,11 @@ func serve(ctx context.Context, o options, stdin io.ReadCloser, stdout io.WriteC
 	if err != nil {
 		return err
 	}
+	host.source = o.source
 	if err := hostapi.Greet(stdout, o.token, "ready "+version()); err != nil {
 		return errors.Join(fmt.Errorf("greet: %w", err), host.Close())
 	}
+	go keepHelpers(o.source) // while the controller makes up its mind
 	return wire.Serve(ctx, stream{&hearing{ReadCloser: stdin, heard: host.heard, every: o.lease / 20}, stdout}, host, wire.ServeOptions{Lease: o.lease})
 }
 

@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -215,50 +213,6 @@ func TestHelperEndsWhenItsControllerDoes(t *testing.T) {
 	}
 }
 
-func TestHelperInstallsItself(t *testing.T) {
-	path := binary(t)
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(content)
-	target := filepath.Join(t.TempDir(), "cache", "vxorch", "vxhelper-1")
-	p := start(t, path, "--install", target, "--sha256", hex.EncodeToString(sum[:]))
-	if err := p.client().Close(); err != nil {
-		t.Error(err)
-	}
-	if code := p.ends(5 * time.Second); code != 0 {
-		t.Errorf("exit code %d, want 0; stderr %s", code, p.stderr.String())
-	}
-	if got, err := os.ReadFile(target); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("installed helper: %v, the same: %t", err, bytes.Equal(got, content))
-	}
-	if info, err := os.Stat(filepath.Dir(target)); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("cache directory: %v, %v; want mode 0700", info, err)
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("upload is still there: %v", err)
-	}
-}
-
-func TestDamagedHelperRemovesItself(t *testing.T) {
-	path := binary(t)
-	target := filepath.Join(t.TempDir(), "cache", "vxhelper-1")
-	p := start(t, path, "--install", target, "--sha256", strings.Repeat("0", 64))
-	out, err := io.ReadAll(p.out)
-	if code := p.ends(5 * time.Second); code != 1 || len(out) != 0 || err != nil {
-		t.Errorf("exit code %d, stdout %q, %v; want 1 and nothing", code, out, err)
-	}
-	if !strings.Contains(p.stderr.String(), "damaged") {
-		t.Errorf("stderr %q, want it to say that it is damaged", p.stderr.String())
-	}
-	for _, gone := range []string{path, target} {
-		if _, err := os.Lstat(gone); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %v, want it gone", gone, err)
-		}
-	}
-}
-
 func TestHelperIsSmall(t *testing.T) {
 	const most, mostPacked = 6_000_000, 2_500_000 // bytes: what a first deploy over a slow line may cost
 	content, err := build()
@@ -303,13 +257,12 @@ func TestHelperImportsNoHeavyPackages(t *testing.T) {
 
 func TestWrongUseIsExplained(t *testing.T) {
 	for name, args := range map[string][]string{
-		"nothing":               nil,
-		"unknown verb":          {"dance"},
-		"no token":              {"serve"},
-		"unknown flag":          {"serve", "--token", "x", "--fast"},
-		"argument":              {"serve", "--token", "x", "y"},
-		"install without a sum": {"serve", "--token", "x", "--install", "/nowhere"},
-		"negative lease":        {"serve", "--token", "x", "--lease", "-1s"},
+		"nothing":        nil,
+		"unknown verb":   {"dance"},
+		"no token":       {"serve"},
+		"unknown flag":   {"serve", "--token", "x", "--fast"},
+		"argument":       {"serve", "--token", "x", "y"},
+		"negative lease": {"serve", "--token", "x", "--lease", "-1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

@@ -153,7 +153,7 @@ func (h *host) Clean(ctx context.Context) (removed []string, err error) {
 	}
 	defer done()
 	images, imagesErr := h.virt.Clean(ctx)
-	helpers, helpersErr := cleanHelpers()
+	helpers, helpersErr := cleanHelpers(h.source)
 	removed = append(helpers, images...)
 	if err := errors.Join(helpersErr, imagesErr); err != nil {
 		return removed, failure(ctx, err)

@@ -1,15 +1,17 @@
 package push
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"slices"
-	"sync"
 
 	"vxorch/remote/hostapi"
 )
@@ -17,19 +19,14 @@ import (
 //go:embed all:helpers
 var files embed.FS
 
-// embedded is the bundle that this program carries. It is a constant that takes
-// some 10 ms to compute, so once must do for all hosts.
-var embedded = sync.OnceValues(func() (*Bundle, error) {
+// embedded is the bundle that this program carries.
+func embedded() (*Bundle, error) {
 	dir, err := fs.Sub(files, "helpers")
 	if err != nil {
 		return nil, err
 	}
 	return NewBundle(dir)
-})
-
-// Preload computes what Start needs to know of the embedded helpers, so that it
-// can be done while a connection is being made. Start reports its errors.
-func Preload() { _, _ = embedded() }
+}
 
 // machines are what a helper can be for, with the names that uname -m has for it.
 var machines = []struct {
@@ -47,19 +44,25 @@ type Bundle struct {
 
 // helper is one program.
 type helper struct {
-	dir  fs.FS
-	file string
-	hash string // SHA-256, hexadecimal
-	size int64
+	dir    fs.FS
+	file   string
+	packed int64  // bytes of the file if it is one of Pack's, else 0
+	hash   string // of the program, SHA-256, hexadecimal
+	size   int64  // of the program
 }
 
-// NewBundle makes a bundle of the files vxhelper-linux-ARCH of dir. One
-// architecture is enough; the hosts of others are unsupported then.
+// NewBundle makes a bundle of the files vxhelper-linux-ARCH.gz of dir, as Pack
+// makes them, or vxhelper-linux-ARCH, the bare programs. One architecture is
+// enough; the hosts of others are unsupported then.
 func NewBundle(dir fs.FS) (*Bundle, error) {
 	b := &Bundle{helpers: map[string]helper{}}
 	for _, m := range machines {
-		h := helper{dir: dir, file: fileOf(m.arch)}
-		err := h.digest()
+		h := helper{dir: dir, file: fileOf(m.arch) + ".gz"}
+		err := h.readHeader()
+		if errors.Is(err, fs.ErrNotExist) {
+			h = helper{dir: dir, file: fileOf(m.arch)}
+			err = h.digest()
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -77,19 +80,56 @@ func NewBundle(dir fs.FS) (*Bundle, error) {
 var errNoHelper = failure(hostapi.KindHelper, "build vxorch by scripts/build, which builds the helper first",
 	"this vxorch was built without the helper that it starts on the hosts")
 
-// Embedded tells, without reading them, whether this program carries helpers.
+// Embedded tells whether this program carries helpers.
 func Embedded() error {
-	for _, m := range machines {
-		if _, err := fs.Stat(files, "helpers/"+fileOf(m.arch)); err == nil {
-			return nil
-		}
-	}
-	return errNoHelper
+	_, err := embedded()
+	return err
 }
 
 // fileOf is the name of an architecture's helper in a bundle.
 func fileOf(arch string) string { return "vxhelper-linux-" + arch }
 
+// Pack compresses a helper for a bundle. What a start needs to know of it, its
+// hash and size, goes into the header: to compute that takes longer than all
+// else that the controller does for a warm start.
+func Pack(w io.Writer, program []byte) error {
+	z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(program)
+	z.Comment = hex.EncodeToString(sum[:])
+	z.Extra = binary.BigEndian.AppendUint64([]byte{'v', 'x', 8, 0}, uint64(len(program))) // a subfield: RFC 1952 §2.3.1.1
+	if _, err := z.Write(program); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// readHeader reads what Pack noted.
+func (h *helper) readHeader() error {
+	f, err := h.dir.Open(h.file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", h.file, err)
+	}
+	size, found := bytes.CutPrefix(z.Extra, []byte{'v', 'x', 8, 0})
+	if !found || len(size) != 8 || len(z.Comment) != 2*sha256.Size {
+		return fmt.Errorf("%s: not packed by scripts/build", h.file)
+	}
+	h.packed, h.hash, h.size = info.Size(), z.Comment, int64(binary.BigEndian.Uint64(size))
+	return nil
+}
+
+// digest reads a bare program.
 func (h *helper) digest() error {
 	f, err := h.dir.Open(h.file)
 	if err != nil {
@@ -104,12 +144,48 @@ func (h *helper) digest() error {
 	return nil
 }
 
-// helper gives the one for a machine that uname -m names so.
-func (b *Bundle) helper(machine string) (helper, error) {
-	for _, m := range machines {
-		if h, ok := b.helpers[m.arch]; ok && slices.Contains(m.names, machine) {
-			return h, nil
+// open gives the program to be sent, compressed if packed. That can only be had
+// of a helper that is.
+func (h helper) open(packed bool) (io.ReadCloser, error) {
+	f, err := h.dir.Open(h.file)
+	if err != nil || packed == (h.packed > 0) {
+		return f, err
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{z, f}, nil
+}
+
+// byHash gives the helper that a host asks for.
+func (b *Bundle) byHash(hash string) (helper, bool) {
+	for _, h := range b.helpers {
+		if h.hash == hash {
+			return h, true
 		}
 	}
-	return helper{}, failure(hostapi.KindUnsupported, "hosts of a lab run Linux on amd64 or arm64", "there is no helper for this host's machine %q", machine)
+	return helper{}, false
+}
+
+// unsupported is the error for a host that has no helper in any bundle, or not
+// in this one.
+func unsupported(kernel, machine string) *hostapi.Error {
+	hint := "hosts of a lab run Linux on amd64 or arm64"
+	switch {
+	case machine == "armv8l":
+		hint += "; this one shows a 32-bit system on a 64-bit processor"
+	case kernel == "Linux" && slices.ContainsFunc(machines, func(m struct {
+		arch  string
+		names []string
+	}) bool {
+		return slices.Contains(m.names, machine)
+	}):
+		hint = "this vxorch was built without it: build it by scripts/build"
+	}
+	return failure(hostapi.KindUnsupported, hint, "there is no helper for this host's machine: %q on %q", kernel, machine)
 }

@@ -1,18 +1,16 @@
 // Package push brings the helper up on a host: it starts the one that the host
-// has in its cache, or uploads it first, and hands back the stream to it. The
-// helpers are embedded by scripts/build. What is said over the stream is not its
-// business.
+// has in its cache, or sends it first, as root where the user has to be helped
+// to that by sudo, and hands back the stream to it. The helpers are embedded by
+// scripts/build. What is said over the stream is not its business.
 package push
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,213 +24,184 @@ const (
 	cleanupTimeout = 800 * time.Millisecond
 )
 
+// Sudo says how a user other than root becomes it on the host.
+type Sudo string
+
+// The ways to become root. Root itself needs none.
+const (
+	SudoAuto  Sudo = "auto"  // by a sudo that asks for no password
+	SudoAsk   Sudo = "ask"   // by sudo; Options.Password answers if it asks
+	SudoNever Sudo = "never" // not at all: the helper runs as the user
+)
+
 // Options tune Start; the zero value works.
 type Options struct {
 	Bundle *Bundle       // nil: the embedded helpers
 	Lease  time.Duration // the helper ends when it heard nothing for so long; 0: 15 s
-	// Timeout bounds the wait for an answer to each of the one or two command
-	// lines. The upload takes as long as the line needs. 0: 20 s
+	// Timeout bounds the wait for each answer of the host. What is sent takes as
+	// long as the line needs, and a password as long as its user. 0: 20 s
 	Timeout time.Duration
-	Log     *slog.Logger // nil: nowhere
+	Sudo    Sudo // empty: SudoAuto
+	// Password is what sudo wants to know, asked for when it does. Needed for
+	// SudoAsk.
+	Password func(context.Context) (string, error)
+	Log      *slog.Logger // nil: nowhere
 }
 
-// Start starts the helper over conn and returns when it has greeted. A cached
-// helper costs one session and no extra round trip. There is one session at a
-// time, so that MaxSessions 1 is enough. ctx bounds the start only; every error
-// is a *hostapi.Error.
-func Start(ctx context.Context, conn *sshconn.Conn, opts Options) (*Stream, error) {
-	if opts.Bundle == nil {
+func (o Options) withDefaults() (Options, error) {
+	if o.Bundle == nil {
 		var err error
-		if opts.Bundle, err = embedded(); err != nil {
+		if o.Bundle, err = embedded(); err != nil {
+			return o, err
+		}
+	}
+	if o.Lease == 0 {
+		o.Lease = 15 * time.Second
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 20 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Sudo == SudoAsk && o.Password == nil {
+		return o, failure(hostapi.KindInvalid, "", "start the helper: sudo may ask for a password, and nobody knows one")
+	}
+	return o, nil
+}
+
+// Start starts the helper over conn and returns when it has greeted. It takes
+// one session, into which a helper that the host does not have is sent when the
+// host has asked for it: so MaxSessions 1 is enough, no SFTP is needed, and a
+// cached helper costs no extra round trip, whoever the user is. ctx bounds the
+// start only; every error is a *hostapi.Error.
+func Start(ctx context.Context, conn *sshconn.Conn, opts Options) (*Stream, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	q := request{bundle: opts.Bundle, lease: opts.Lease}
+	for {
+		q.token, q.temp = rand.Text(), "vxhelper."+rand.Text()
+		mark := q.token + "-password:"
+		switch opts.Sudo {
+		case SudoNever:
+		case SudoAsk:
+			q.sudo = []string{"-S", "-k", "-p", mark}
+		default:
+			q.sudo = []string{"-n"}
+		}
+		stream, err := start(ctx, conn, q, mark, opts)
+		var spoilt *notExecutable
+		var full *noRoom
+		switch {
+		case errors.As(err, &spoilt) && !q.fresh:
+			opts.Log.Warn("push: the helper in the host's cache is damaged or not ours, and is sent again", "error", err)
+			q.fresh = true
+		case errors.As(err, &full) && full.place > q.skip:
+			opts.Log.Warn("push: a place for the helper took no more, trying the next", "error", err)
+			q.skip, q.fresh = full.place, false
+		case err != nil:
+			return nil, hostapi.AsError(err)
+		default:
+			return stream, nil
+		}
+	}
+}
+
+// start runs one command line and gives the host what it asks for until the
+// helper greets.
+func start(ctx context.Context, conn *sshconn.Conn, q request, mark string, opts Options) (_ *Stream, err error) {
+	command := q.command()
+	opts.Log.Debug("push: starting the helper", "command", command)
+	d, err := begin(ctx, conn, q.token, mark, command, opts.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.end(ctx)
+		}
+	}()
+	cached, answered := true, false
+	for {
+		word, rest, err := d.next(ctx)
+		switch {
+		case errors.Is(err, errPrompt) && answered:
+			return nil, failure(hostapi.KindPermission, "it is the password of the SSH user on that host which sudo wants, unless its settings say otherwise (rootpw, targetpw)",
+				"start the helper: sudo refused the password")
+		case errors.Is(err, errPrompt):
+			if err := d.answer(ctx, opts.Password); err != nil {
+				return nil, err
+			}
+			answered = true
+			continue
+		case err != nil:
 			return nil, err
 		}
+		switch word {
+		case answerReady:
+			d.stream.Cached = cached
+			return d.stream, nil
+		case answerSudo:
+			d.elevating = true
+		case answerPassed:
+			opts.Log.Warn("push: not every place for the helper would do", "places", rest)
+		case answerNeed:
+			cached = false
+			if err := d.send(ctx, q.bundle, rest, opts.Log); err != nil {
+				return nil, err
+			}
+		case answerGot:
+		case answerSpoilt:
+			sum, file, _ := strings.Cut(rest, " ")
+			reason := failure(hostapi.KindHelper, "does the host have sha256sum, and is its disk well?",
+				"start the helper: what arrived in %s is not what was sent: its SHA-256 sum is %q", file, sum)
+			if cached { // what lay in the user's cache, found when root copied it
+				return nil, &notExecutable{reason}
+			}
+			return nil, reason
+		default:
+			return nil, refusal(word, rest)
+		}
 	}
-	if opts.Lease == 0 {
-		opts.Lease = 15 * time.Second
-	}
-	if opts.Timeout == 0 {
-		opts.Timeout = 20 * time.Second
-	}
-	if opts.Log == nil {
-		opts.Log = slog.New(slog.DiscardHandler)
-	}
-	token := rand.Text()
-	stream, answer, err := run(ctx, conn, cachedCommand(opts.Bundle, token, opts.Lease), token, opts.Timeout)
-	var spoilt *notExecutable
-	if errors.As(err, &spoilt) {
-		opts.Log.Warn("push: the helper in the host's cache is damaged and is sent again", "error", err)
-		stream, answer, err = run(ctx, conn, freshCommand(opts.Bundle, token, opts.Lease), token, opts.Timeout)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if isReady(answer) {
-		stream.Cached = true
-		return stream, nil
-	}
-	_ = stream.Close() // to free its session
-	machine, dir, err := readNeed(answer)
-	if err != nil {
-		return nil, err
-	}
-	helper, err := opts.Bundle.helper(machine)
-	if err != nil {
-		return nil, err
-	}
-	return install(ctx, conn, helper, dir, token, opts)
 }
 
-// install uploads helper into dir and starts it from there.
-func install(ctx context.Context, conn *sshconn.Conn, helper helper, dir, token string, opts Options) (_ *Stream, err error) {
-	random := make([]byte, 8)
-	rand.Read(random)
-	temp := "vxhelper." + hex.EncodeToString(random)
-	defer func() {
-		if err == nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-		defer cancel()
-		if cleanupErr := finish(ctx, conn, removeCommand(helper, temp), nil); cleanupErr != nil {
-			opts.Log.Debug("push: a part of the helper may be left behind", "file", dir+"/"+temp, "error", cleanupErr)
-		}
-	}()
-	opts.Log.Debug("push: uploading the helper", "file", dir+"/"+temp, "bytes", helper.size)
-	if err := upload(ctx, conn, helper, dir, temp, opts.Log); err != nil {
-		return nil, err
-	}
-	stream, answer, err := run(ctx, conn, installCommand(helper, temp, token, opts.Lease), token, opts.Timeout)
-	if err != nil {
-		return nil, err
-	}
-	if isReady(answer) {
-		return stream, nil
-	}
-	_ = stream.Close()
-	if answer == answerNoexec {
-		return nil, failure(hostapi.KindHelper, "mount it without noexec, or set XDG_CACHE_HOME for that user's SSH sessions to a directory that is",
-			"start the helper: programs may not be run from %s: is it mounted noexec?", dir)
-	}
-	return nil, failure(hostapi.KindHelper, "", "start the helper: strange answer %q", answer)
-}
-
-// run runs a command line and waits for its greeting with token.
-func run(ctx context.Context, conn *sshconn.Conn, command, token string, timeout time.Duration) (*Stream, string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errSlow)
-	defer cancel()
-	session, err := conn.Start(ctx, command)
-	if err != nil {
-		return nil, "", slow(ctx, err, timeout, command)
-	}
-	stream := &Stream{Command: command, session: session, conn: conn, out: bufio.NewReaderSize(session.Stdout, 64<<10)}
-	type greeting struct {
-		text  string
-		noise []byte
-		err   error
-	}
-	greetings := make(chan greeting, 1)
-	go func() {
-		var g greeting
-		g.text, g.noise, g.err = hostapi.AwaitGreeting(stream.out, token, noiseLimit)
-		greetings <- g
-	}()
-	var g greeting
-	select {
-	case g = <-greetings:
-		if g.err == nil {
-			return stream, g.text, nil
-		}
-	case <-ctx.Done():
-		g.err = context.Cause(ctx)
-	}
-	if g.err == io.EOF { // the exit status comes behind the end of the output
-		select {
-		case <-session.Done():
-		case <-ctx.Done():
-		case <-time.After(endGrace):
-		}
-	}
-	session.Close()
-	if errors.Is(g.err, errSlow) {
-		select {
-		case late := <-greetings:
-			g.noise = late.noise
-		case <-time.After(time.Second):
-		}
-	}
-	switch dead := conn.Err(); {
-	case dead != nil:
-		return nil, "", failure(hostapi.KindLost, "", "start the helper: %v", dead)
-	case g.err != io.EOF && g.err != hostapi.ErrNoGreeting && !errors.Is(g.err, errSlow):
-		return nil, "", failure(hostapi.KindCanceled, "", "start the helper: %v", g.err)
-	}
-	reason := noGreeting(session, command, g.noise, g.err, timeout)
-	if g.err == io.EOF && couldNotExecute(session) {
-		return nil, "", &notExecutable{reason}
-	}
-	return nil, "", reason
-}
-
-// notExecutable is a helper that the host's shell could not run.
+// notExecutable is a cached helper that is damaged: the host's shell could not
+// run it, or root found another program in its place.
 type notExecutable struct{ reason *hostapi.Error }
 
 func (e *notExecutable) Error() string { return e.reason.Message }
 func (e *notExecutable) Unwrap() error { return e.reason }
 
-// couldNotExecute tells by the exit status that a POSIX shell gives for it
-// (Shell Command Language §2.8.2).
-func couldNotExecute(session *sshconn.Session) bool {
-	select {
-	case <-session.Done():
-	default:
-		return false
-	}
-	var exit *sshconn.ExitError
-	return errors.As(session.Wait(), &exit) && (exit.Status == 126 || exit.Status == 127)
+// noRoom is a place for the helper that took no more in the middle of it.
+type noRoom struct {
+	place  int // counted from 1
+	reason *hostapi.Error
 }
 
-var errSlow = errors.New("no answer in time")
+func (e *noRoom) Error() string { return e.reason.Message }
+func (e *noRoom) Unwrap() error { return e.reason }
 
-// slow tells this package's own deadline from the caller's.
-func slow(ctx context.Context, err error, timeout time.Duration, command string) error {
-	if errors.Is(err, hostapi.ErrCanceled) && errors.Is(context.Cause(ctx), errSlow) {
-		return failure(hostapi.KindHelper, "is the host overloaded?", "start the helper: the host did not run a command within %s; command: %s", timeout, command)
+// refusal is the error that an answer of the scripts stands for.
+func refusal(word, rest string) error {
+	switch word {
+	case answerAlien:
+		kernel, machine, _ := strings.Cut(rest, " ")
+		return unsupported(kernel, machine)
+	case answerNowhere:
+		return nowhere(rest)
+	case answerNoSudo:
+		return failure(hostapi.KindPermission, "install sudo there, or log in as root (ssh.user)", "start the helper: the user is not root, and the host has no sudo")
+	case answerFull:
+		number, dir, _ := strings.Cut(rest, " ")
+		place, err := strconv.Atoi(number)
+		if err != nil {
+			break
+		}
+		return &noRoom{place, failure(hostapi.KindHelper, "the user's cache directory on the host must be writable and have room for some MB", "send the helper into %s: it takes no more", dir)}
 	}
-	return err
-}
-
-// noGreeting says all that is known of a command that did not greet.
-func noGreeting(session *sshconn.Session, command string, noise []byte, err error, timeout time.Duration) *hostapi.Error {
-	var what string
-	switch {
-	case err == hostapi.ErrNoGreeting:
-		what = fmt.Sprintf("no greeting within %d KiB of output", noiseLimit>>10)
-	case errors.Is(err, errSlow):
-		what = fmt.Sprintf("no greeting within %s", timeout)
-	default:
-		what = "it ended without a greeting: " + ending(session)
-	}
-	if text := strings.TrimSpace(session.Stderr()); text != "" {
-		what += fmt.Sprintf("; stderr: %q", text)
-	}
-	if len(noise) > 0 {
-		what += fmt.Sprintf("; first bytes received: %q", noise[:min(len(noise), noiseShown)])
-	}
-	return failure(hostapi.KindHelper, "does the user's login shell on the host run commands, without a forced one?",
-		"start the helper: %s; command: %s", what, command)
-}
-
-// ending says how a session's command ended.
-func ending(session *sshconn.Session) string {
-	select {
-	case <-session.Done():
-	default:
-		return "it has closed its output"
-	}
-	if err := session.Wait(); err != nil {
-		return err.Error()
-	}
-	return "exit status 0"
+	return failure(hostapi.KindHelper, "", "start the helper: strange answer %q", word+" "+rest)
 }
 
 func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {

@@ -1,6 +1,7 @@
 package push_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,6 +71,10 @@ type host struct {
 
 func start(t *testing.T, config sshdtest.Config) host {
 	t.Helper()
+	if config.Account != nil {
+		s := sshdtest.Start(t, config)
+		return host{s, s.Home + "/.cache"}
+	}
 	cache := filepath.Join(t.TempDir(), "a cache") // with a space
 	if config.Env == nil {
 		config.Env = map[string]string{}
@@ -195,26 +200,6 @@ func TestCacheIsAtHomeByDefault(t *testing.T) {
 	}
 }
 
-// TestEveryLoginShellWillDo asks those that this machine has.
-func TestEveryLoginShellWillDo(t *testing.T) {
-	for _, name := range []string{"sh", "dash", "bash", "zsh", "ksh", "fish", "tcsh"} {
-		shell, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		t.Run(name, func(t *testing.T) {
-			h := start(t, sshdtest.Config{NoSFTP: true, Lines: []string{"ForceCommand " + shell + ` -c "$SSH_ORIGINAL_COMMAND"`}})
-			opts := push.Options{Bundle: bundle(t)}
-			works(t, mustStart(t, h.dial(t), opts))
-			warm := mustStart(t, h.dial(t), opts)
-			works(t, warm)
-			if !warm.Cached {
-				t.Error("the second start did not find the helper in the cache")
-			}
-		})
-	}
-}
-
 func TestDamagedHelperInTheCacheIsSentAgain(t *testing.T) {
 	h := start(t, sshdtest.Config{})
 	opts := push.Options{Bundle: bundle(t)}
@@ -280,11 +265,11 @@ func TestStartFailures(t *testing.T) {
 	}{
 		"upload damaged on the way": {
 			opts: push.Options{Bundle: bundleOf(t, &damaging{MapFS: fstest.MapFS{helperName: &fstest.MapFile{Data: good}}})},
-			kind: hostapi.ErrHelper, words: []string{"exit status 1", "my hash is not", "sh -c '"},
+			kind: hostapi.ErrHelper, words: []string{"is not what was sent", "a cache/vxorch/"},
 		},
 		"helper fails": {
 			config: sshdtest.Config{Env: map[string]string{"STANDIN": "fail"}},
-			kind:   hostapi.ErrHelper, words: []string{"exit status 1", `stderr: "standin: [31mno such luck"`, "serve --token"},
+			kind:   hostapi.ErrHelper, words: []string{"exit status 1", `stderr: "standin: [31mno such luck"`, "command: sh -c"},
 		},
 		"helper hangs": {
 			config: sshdtest.Config{Env: map[string]string{"STANDIN": "hang"}},
@@ -299,6 +284,13 @@ func TestStartFailures(t *testing.T) {
 			config: sshdtest.Config{Lines: []string{"ForceCommand /usr/sbin/nologin"}},
 			kind:   hostapi.ErrHelper, words: []string{"exit status 1", `first bytes received: "This account is`, "login shell"},
 		},
+		"forced command": {
+			config: sshdtest.Config{Lines: []string{"ForceCommand echo only backups here"}},
+			kind:   hostapi.ErrHelper, words: []string{"exit status 0", `first bytes received: "only backups here`, "ForceCommand"},
+		},
+		"SFTP only": {
+			config: sshdtest.Config{Lines: []string{"ForceCommand internal-sftp"}}, kind: hostapi.ErrHelper, words: []string{"exit status 1", `first bytes received: "This service allows sftp connections only.`, "ForceCommand"},
+		},
 		"another machine": {
 			config: sshdtest.Config{Env: program(t, "uname", "echo Linux riscv64")},
 			kind:   hostapi.ErrUnsupported, words: []string{"riscv64", "amd64 or arm64"},
@@ -307,17 +299,13 @@ func TestStartFailures(t *testing.T) {
 			config: sshdtest.Config{Env: program(t, "uname", "echo FreeBSD amd64")},
 			kind:   hostapi.ErrUnsupported, words: []string{"FreeBSD"},
 		},
-		"programs may not be run from the cache": {
-			config: sshdtest.Config{Env: program(t, "chmod", "exit 0")},
-			kind:   hostapi.ErrHelper, words: []string{"noexec", "a cache/vxorch/", "XDG_CACHE_HOME"},
-		},
-		"no room in the cache": {
-			config: sshdtest.Config{NoSFTP: true, Env: program(t, "cat", "echo No space left on device >&2; exit 1")},
-			kind:   hostapi.ErrHelper, words: []string{"upload the helper into", "No space left on device", "writable"},
+		"32-bit system on a 64-bit processor": {
+			config: sshdtest.Config{Env: program(t, "uname", "echo Linux armv8l")},
+			kind:   hostapi.ErrUnsupported, words: []string{"armv8l", "32-bit"},
 		},
 		"cache cannot be made": {
 			config: sshdtest.Config{Env: program(t, "mkdir", "echo mkdir: Permission denied >&2; exit 1")},
-			kind:   hostapi.ErrHelper, words: []string{"upload the helper into", "mkdir: Permission denied"},
+			kind:   hostapi.ErrHelper, words: []string{"no place for it in root's cache", "a cache/vxorch cannot be made", "XDG_CACHE_HOME"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -357,7 +345,7 @@ type damaging struct {
 func (d *damaging) Open(name string) (fs.File, error) {
 	d.opened++
 	if f, ok := d.MapFS[name]; ok && d.opened > len([]string{"amd64", "arm64"}) {
-		return fstest.MapFS{name: &fstest.MapFile{Data: append(f.Data[:len(f.Data):len(f.Data)], 0)}}.Open(name)
+		return fstest.MapFS{name: &fstest.MapFile{Data: append(f.Data[:len(f.Data)-1:len(f.Data)], 'x')}}.Open(name)
 	}
 	return d.MapFS.Open(name)
 }
@@ -467,4 +455,18 @@ func (f *stallingFile) Read(p []byte) (int, error) {
 	n, err := f.File.Read(p)
 	f.read += n
 	return n, err
+}
+
+// packed is bundle as scripts/build makes it.
+func packed(t *testing.T) *push.Bundle {
+	t.Helper()
+	program, err := standin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := push.Pack(&file, program); err != nil {
+		t.Fatal(err)
+	}
+	return bundleOf(t, fstest.MapFS{helperName + ".gz": &fstest.MapFile{Data: file.Bytes()}})
 }

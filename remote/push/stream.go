@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"vxorch/remote/hostapi"
@@ -23,25 +24,46 @@ type Stream struct {
 	session *sshconn.Session
 	conn    *sshconn.Conn
 	out     *bufio.Reader
+	over    atomic.Bool // out has ended
 }
 
 // Read reads what the helper writes.
-func (s *Stream) Read(p []byte) (int, error) { return s.out.Read(p) }
+func (s *Stream) Read(p []byte) (int, error) {
+	n, err := s.out.Read(p)
+	if err != nil {
+		s.over.Store(true)
+	}
+	return n, err
+}
 
 // Write writes what the helper reads.
 func (s *Stream) Write(p []byte) (int, error) { return s.session.Stdin.Write(p) }
 
+// Release ends the helper's input, which makes it end. It waits for that only if
+// the helper has ended its output already, for Reason's sake.
+func (s *Stream) Release() error {
+	if s.over.Load() {
+		return s.Close()
+	}
+	return s.endInput()
+}
+
+func (s *Stream) endInput() error {
+	err := s.session.Stdin.Close()
+	if errors.Is(err, io.EOF) || s.conn.Err() != nil { // it has ended already
+		return nil
+	}
+	return err
+}
+
 // Close ends the helper's input, which makes it end, gives it two seconds for
 // that, and closes the session.
 func (s *Stream) Close() error {
-	err := s.session.Stdin.Close()
+	err := s.endInput()
 	select {
 	case <-s.session.Done():
 	case <-s.conn.Done():
 	case <-time.After(endGrace):
-	}
-	if errors.Is(err, io.EOF) || s.conn.Err() != nil { // it has ended already
-		err = nil
 	}
 	return errors.Join(err, s.session.Close())
 }

@@ -36,13 +36,19 @@ type Session struct {
 // the start only. A server does not end the command when the session is closed
 // or lost: it has to end by itself when its standard input does.
 func (c *Conn) Start(ctx context.Context, command string) (*Session, error) {
+	return c.StartWatched(ctx, command, io.Discard)
+}
+
+// StartWatched is Start, with watch being written to what the command writes to
+// its standard error, as it comes. It must not block.
+func (c *Conn) StartWatched(ctx context.Context, command string, watch io.Writer) (*Session, error) {
 	return opened(ctx, c, "start a command", (*Session).Close, func() (*Session, error) {
 		session, err := c.open()
 		if err != nil {
 			return nil, err
 		}
 		s := &Session{ssh: session, ended: make(chan struct{})}
-		session.Stderr = &s.stderr
+		session.Stderr = io.MultiWriter(&s.stderr, watch)
 		pipe, err := session.StdinPipe()
 		s.Stdin = &input{pipe: pipe, session: s}
 		if err == nil {

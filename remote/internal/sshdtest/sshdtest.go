@@ -1,6 +1,6 @@
 // Package sshdtest runs a real OpenSSH server for one test: on a port of its
 // own on 127.0.0.1, with its own configuration and keys, for the user who runs
-// the test. It is for tests only.
+// the test or one made for it. It is for tests only.
 package sshdtest
 
 import (
@@ -35,6 +35,8 @@ type Config struct {
 	Lines  []string          // of sshd_config, before the others: of two settings the first counts
 	Env    map[string]string // of the user's sessions
 	NoSFTP bool
+	// Account is who logs in; nil: the user who runs the test.
+	Account *Account
 }
 
 // Server is a running server.
@@ -47,8 +49,12 @@ type Server struct {
 	Identity string // file of the private key that the server lets in
 	// KnownHosts is a file that has the server's ed25519 key.
 	KnownHosts string
+	// Home and RootHome are the Account's home directory and the one that root has
+	// then.
+	Home, RootHome string
 
-	log string
+	log   string
+	world *world // of the Account
 }
 
 // Start starts a server that ends with the test. Without OpenSSH the test is
@@ -78,6 +84,11 @@ func Start(t testing.TB, config Config) *Server {
 		KnownHosts: filepath.Join(dir, "known_hosts"),
 		log:        filepath.Join(dir, "log"),
 	}
+	if config.Account != nil {
+		s.User = AccountName
+		s.world = newWorld(t, t.TempDir(), *config.Account)
+		s.Home, s.RootHome = s.world.path("home/"+AccountName), s.world.path("root")
+	}
 	lines := config.Lines
 	for _, key := range hostKeys() {
 		file := filepath.Join(dir, "host_"+key.PublicKey().Type())
@@ -88,7 +99,11 @@ func Start(t testing.TB, config Config) *Server {
 	client := NewKey(t)
 	WriteKey(t, s.Identity, client.private, "")
 	authorized := filepath.Join(dir, "authorized_keys")
-	must(t, os.WriteFile(authorized, ssh.MarshalAuthorizedKey(client.PublicKey()), 0o600))
+	if s.world != nil {
+		must(t, os.WriteFile(s.world.path(accountKeys), ssh.MarshalAuthorizedKey(client.PublicKey()), 0o644))
+		authorized = accountKeys
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "authorized_keys"), ssh.MarshalAuthorizedKey(client.PublicKey()), 0o600))
 	must(t, os.WriteFile(s.KnownHosts, []byte(s.KnownHostsLine("ssh-ed25519")), 0o600))
 	lines = append(lines, "AuthorizedKeysFile "+authorized, "StrictModes no", "UsePAM no", "PermitRootLogin prohibit-password",
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "PrintMotd no", "PidFile none", "LogLevel VERBOSE")
@@ -128,7 +143,11 @@ func (s *Server) serve(t testing.TB, listener net.Listener, conf string) {
 				t.Errorf("sshd: %v", err)
 				return
 			}
-			cmd := exec.Command(sshd, "-i", "-e", "-f", conf)
+			argv := []string{sshd, "-i", "-e", "-f", conf}
+			if s.world != nil {
+				argv = s.world.argv(argv)
+			}
+			cmd := exec.Command(argv[0], argv[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = socket, socket, log
 			err = cmd.Start()
 			socket.Close()

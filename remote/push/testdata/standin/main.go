@@ -1,10 +1,8 @@
-// Standin is what push needs of a helper: it proves and installs itself, greets
+// Standin is what push needs of a helper: it greets
 // and sends back what it gets. STANDIN tells it to misbehave.
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"flag"
 	"fmt"
 	"io"
@@ -28,27 +26,9 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	token := flags.String("token", "", "")
 	flags.Duration("lease", 0, "")
-	install := flags.String("install", "", "")
-	want := flags.String("sha256", "", "")
+	flags.String("source", "", "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
-	}
-	if *install != "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		content, err := os.ReadFile(self)
-		if err != nil {
-			return err
-		}
-		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != *want {
-			os.Remove(self)
-			return fmt.Errorf("my hash is not the one that was uploaded")
-		}
-		if err := os.Rename(self, *install); err != nil {
-			return err
-		}
 	}
 	switch os.Getenv("STANDIN") {
 	case "fail":
