@@ -338,10 +338,13 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 		"ssh to come": {
 			head + "ssh: {jump: x, sudo: true, transport: openssh}\n",
 			[]string{
-				"5:7: ssh.jump: not supported yet | this version logs in directly, as a user who may do everything: take it out",
-				"5:16: ssh.sudo: not supported yet | this version logs in directly, as a user who may do everything: take it out",
-				"5:28: ssh.transport: not supported yet | this version logs in directly, as a user who may do everything: take it out",
+				"5:7: ssh.jump: not supported yet | this version logs in directly: take it out",
+				`5:22: sudo must be text, not true | put it into quotes: "true"`,
+				"5:28: ssh.transport: not supported yet | this version logs in directly: take it out",
 			}},
+		"ssh with a way to become root that is none": {
+			head + "ssh: {sudo: asks}\n",
+			[]string{`5:13: sudo "asks" is unknown | did you mean "ask"?`}},
 		"ssh of wrong types": {
 			head + "ssh: {user: [root], port: ssh, identity: {}, known_hosts: [true], host_key: 1, accept_new: yes}\n",
 			[]string{

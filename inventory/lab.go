@@ -38,6 +38,7 @@ type SSH struct {
 	KnownHosts []string // files; empty: the user's and the system's
 	HostKey    string   // pinned SHA256:… fingerprint; empty: known_hosts decides
 	AcceptNew  bool     // learn the key of a host that known_hosts does not have
+	Sudo       string   // auto, ask, never: how a user other than root becomes it; empty: auto
 }
 
 // Flood says how broadcast, unknown-unicast and multicast frames reach the

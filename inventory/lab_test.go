@@ -203,11 +203,11 @@ func TestSSHOfAHostWinsKeyByKey(t *testing.T) {
 ssh: {user: root, port: 2222, identity: id_lab, known_hosts: [one, two], accept_new: true}
 hosts:
   a: {address: x}
-  b: {address: y, ssh: {user: me, identity: [~/.ssh/id, /k], accept_new: false, host_key: "`+key+`"}}
+  b: {address: y, ssh: {user: me, identity: [~/.ssh/id, /k], accept_new: false, host_key: "`+key+`", sudo: ask}}
 `)
 	want := []SSH{
 		{User: "root", Port: 2222, Identity: []string{"id_lab"}, KnownHosts: []string{"one", "two"}, AcceptNew: true},
-		{User: "me", Port: 2222, Identity: []string{"~/.ssh/id", "/k"}, KnownHosts: []string{"one", "two"}, HostKey: key},
+		{User: "me", Port: 2222, Identity: []string{"~/.ssh/id", "/k"}, KnownHosts: []string{"one", "two"}, HostKey: key, Sudo: "ask"},
 	}
 	if diff := cmp.Diff(want, []SSH{lab.Hosts[0].SSH, lab.Hosts[1].SSH}); diff != "" {
 		t.Errorf("ssh (-want +got):\n%s", diff)

@@ -11,11 +11,11 @@ import (
 // readSSH reads how to reach a host. A key that is given wins over the one of
 // base, key by key.
 func (p *parser) readSSH(n *yaml.Node, base SSH) SSH {
-	later := []string{"jump", "sudo", "transport"}
-	f := p.fields(n, "ssh", append([]string{"user", "port", "identity", "known_hosts", "host_key", "accept_new"}, later...)...)
+	later := []string{"jump", "transport"}
+	f := p.fields(n, "ssh", append([]string{"user", "port", "identity", "known_hosts", "host_key", "accept_new", "sudo"}, later...)...)
 	for _, key := range later {
 		if e, found := f[key]; found {
-			p.errorf(e.key, "ssh.%s: not supported yet", key).Hint = "this version logs in directly, as a user who may do everything: take it out"
+			p.errorf(e.key, "ssh.%s: not supported yet", key).Hint = "this version logs in directly: take it out"
 		}
 	}
 	ssh := base
@@ -37,8 +37,14 @@ func (p *parser) readSSH(n *yaml.Node, base SSH) SSH {
 	if e, found := f["accept_new"]; found {
 		ssh.AcceptNew = p.boolean(e.value, "accept_new")
 	}
+	if _, found := f["sudo"]; found {
+		ssh.Sudo = p.choice(f, "sudo", sudos)
+	}
 	return ssh
 }
+
+// sudos are how a user other than root becomes it; the first is the default.
+var sudos = []string{"auto", "ask", "never"}
 
 func (p *parser) readUser(n *yaml.Node) string {
 	user, ok := p.str(n, "user")

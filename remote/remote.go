@@ -19,6 +19,16 @@ import (
 // Target says which host, and by which keys.
 type Target = sshconn.Target
 
+// Sudo says how a user other than root becomes it on the host.
+type Sudo = push.Sudo
+
+// The ways to become root. Root itself needs none.
+const (
+	SudoAuto  = push.SudoAuto
+	SudoAsk   = push.SudoAsk
+	SudoNever = push.SudoNever
+)
+
 // Options is the world around the connections. The zero value works, without agent.
 type Options struct {
 	User        string       // login name for targets without one; empty: the caller's
@@ -31,6 +41,10 @@ type Options struct {
 	// Dialer makes the TCP connection; nil: net.Dialer.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 	Bundle *push.Bundle // the helpers; nil: the embedded ones
+	Sudo   Sudo         // empty: SudoAuto
+	// SudoPassword is what sudo wants to know, asked for when it does. Needed for
+	// SudoAsk.
+	SudoPassword func(context.Context) (string, error)
 }
 
 // Ready tells whether this program carries the helpers that Dial starts on the
@@ -52,7 +66,7 @@ func Dial(ctx context.Context, t Target, opts Options) (hostapi.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	stream, err := push.Start(ctx, conn, push.Options{Bundle: opts.Bundle, Lease: opts.Lease, Log: opts.Log})
+	stream, err := push.Start(ctx, conn, push.Options{Bundle: opts.Bundle, Lease: opts.Lease, Sudo: opts.Sudo, Password: opts.SudoPassword, Log: opts.Log})
 	if err != nil {
 		conn.Close()
 		return nil, err

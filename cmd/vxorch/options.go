@@ -54,6 +54,7 @@ func runFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "timeout", Usage: "give up after `D`, for example 90s", DefaultText: "never", EnvVars: []string{"VXORCH_TIMEOUT"}},
 		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "show progress as `KIND`: auto, lines, json or none", EnvVars: []string{"VXORCH_PROGRESS"}},
 		&cli.BoolFlag{Name: "debug", DisableDefaultText: true, Usage: "log what happens on the connections", EnvVars: []string{"VXORCH_DEBUG"}},
+		sudoFlag(),
 	}
 }
 
@@ -169,8 +170,12 @@ func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrato
 		User: who.Username, Home: home, AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
 		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
 	}
+	password := newSudoPassword(c, s)
+	options.SudoPassword = password.get
 	return &orchestrator.Controller{
 		Dial: func(ctx context.Context, h inventory.Host) (hostapi.Host, error) {
+			options := options
+			options.Sudo = password.mode(h)
 			return remote.Dial(ctx, target(h), options)
 		},
 		Resolve: resolve, User: who.Username, Machine: machine,

@@ -68,7 +68,12 @@ type process struct {
 
 func start(t *testing.T, path string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(path, append([]string{"serve", "--token", token}, args...)...)}
+	return startCommand(t, exec.Command(path, append([]string{"serve", "--token", token}, args...)...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd}
 	p.cmd.Stderr = &p.stderr
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
