@@ -1,5 +1,3 @@
-//go:build ignore
-
 // Pack compresses helpers for the bundle: pack DIR FILE… makes DIR/FILE.gz of
 // each. One that is there already is left alone.
 package main
