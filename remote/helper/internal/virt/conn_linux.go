@@ -10,7 +10,9 @@ import (
 	"syscall"
 	"time"
 
-	"vxorch/remote/helper/internal/libvirt"
+	"github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
+
 	"vxorch/remote/hostapi"
 )
 
@@ -22,7 +24,7 @@ const (
 // conn is one connection to libvirt's daemon for one purpose, and ends with the
 // context that it was made for: every call on it is bounded by that.
 type conn struct {
-	*libvirt.Conn
+	*libvirt.Libvirt
 	ctx  context.Context
 	raw  net.Conn
 	stop func() bool
@@ -39,9 +41,9 @@ func (h *Host) dial(ctx context.Context) (*conn, error) {
 			errs = append(errs, err)
 			continue
 		}
-		c := &conn{Conn: libvirt.New(raw), ctx: ctx, raw: raw}
+		c := &conn{Libvirt: libvirt.NewWithDialer(dialers.NewAlreadyConnected(raw)), ctx: ctx, raw: raw}
 		c.stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
-		if err := c.ConnectOpen(libvirt.QEMUSystem); err != nil {
+		if err := c.ConnectToURI(libvirt.QEMUSystem); err != nil {
 			refused := errors.As(err, new(libvirt.Error))
 			err = c.classify(err)
 			c.close()
@@ -84,8 +86,8 @@ func (c *conn) classify(err error) error {
 	case c.ctx.Err() != nil:
 		return canceled(c.ctx)
 	case errors.As(err, &e):
-		return &hostapi.Error{Kind: kindOf(e.Code), Message: "libvirt: " + e.Message}
-	case errors.Is(err, libvirt.ErrInterrupted), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		return &hostapi.Error{Kind: kindOf(libvirt.ErrorNumber(e.Code)), Message: "libvirt: " + e.Message}
+	case errors.Is(err, libvirt.ErrInterrupted), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		return &hostapi.Error{
 			Kind: hostapi.KindInternal, Message: "libvirt's daemon ended the connection",
 			Hint: "if it was restarted, run the same again; else its log tells: `journalctl -u libvirtd -u virtqemud`",
@@ -111,7 +113,7 @@ func kindOf(code libvirt.ErrorNumber) hostapi.Kind {
 // is reports whether err is libvirt's error of that number.
 func is(err error, code libvirt.ErrorNumber) bool {
 	var e libvirt.Error
-	return errors.As(err, &e) && e.Code == code
+	return errors.As(err, &e) && libvirt.ErrorNumber(e.Code) == code
 }
 
 // version is libvirt's.
@@ -158,7 +160,7 @@ type capabilities struct {
 }
 
 func (c *conn) capabilities(kind string) (caps capabilities, err error) {
-	text, err := c.ConnectGetDomainCapabilities(kind)
+	text, err := c.ConnectGetDomainCapabilities(nil, nil, nil, libvirt.OptString{kind}, 0)
 	if err == nil {
 		err = xml.Unmarshal([]byte(text), &caps)
 	}

@@ -6,7 +6,8 @@ import (
 	"io"
 	"time"
 
-	"vxorch/remote/helper/internal/libvirt"
+	"github.com/digitalocean/go-libvirt"
+
 	"vxorch/remote/hostapi"
 )
 
@@ -33,7 +34,7 @@ func (h *Host) Console(ctx context.Context, lab, name string) (*Terminal, error)
 	t.screen, screen = io.Pipe()
 	go func() {
 		defer close(t.ended)
-		err := c.DomainOpenConsole(d.handle, libvirt.DomainConsoleSafe, keys, screen)
+		err := c.DomainOpenConsoleBidirectional(d.handle, nil, keys, screen, uint32(libvirt.DomainConsoleSafe))
 		switch {
 		case errBusyConsole(err):
 			err = &hostapi.Error{
@@ -50,8 +51,8 @@ func (h *Host) Console(ctx context.Context, lab, name string) (*Terminal, error)
 	return t, nil
 }
 
-// Terminal is the near end of a console, with a connection of its own: nothing else
-// on it is answered while nobody reads.
+// Terminal is the near end of a console, with a connection of its own: libvirt's
+// library handles nothing else on it while nobody reads.
 type Terminal struct {
 	conn   *conn
 	keys   *io.PipeWriter

@@ -12,7 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"vxorch/remote/helper/internal/libvirt"
+	"github.com/digitalocean/go-libvirt"
+
 	"vxorch/remote/hostapi"
 )
 
@@ -186,7 +187,7 @@ func (h *Host) run(ctx context.Context, c *conn, d *domain, paused func(context.
 }
 
 func (c *conn) start(ctx context.Context, handle libvirt.Domain, paused func(context.Context) error) error {
-	if err := c.DomainCreateWithFlags(handle, libvirt.DomainStartPaused); err != nil {
+	if _, err := c.DomainCreateWithFlags(handle, uint32(libvirt.DomainStartPaused)); err != nil {
 		e := hostapi.AsError(fmt.Errorf("start domain %s: %w", handle.Name, c.classify(err)))
 		if strings.Contains(e.Message, "Permission denied") {
 			e.Kind = hostapi.KindPermission
@@ -213,14 +214,14 @@ func (c *conn) resume(ctx context.Context, handle libvirt.Domain, paused func(co
 func (c *conn) await(handle libvirt.Domain, want libvirt.DomainState) error {
 	deadline := time.Now().Add(stateLimit)
 	for {
-		state, err := c.DomainGetState(handle)
+		state, _, err := c.DomainGetState(handle, 0)
 		switch {
 		case err != nil:
 			return fmt.Errorf("read the state of domain %s: %w", handle.Name, c.classify(err))
-		case state == want:
+		case libvirt.DomainState(state) == want:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("domain %s is %s after %v, not %s", handle.Name, stateName(state), stateLimit, stateName(want))
+			return fmt.Errorf("domain %s is %s after %v, not %s", handle.Name, stateName(libvirt.DomainState(state)), stateLimit, stateName(want))
 		}
 		select {
 		case <-c.ctx.Done():
@@ -326,7 +327,7 @@ func (c *conn) running(lab, name string, s store) (*domain, error) {
 
 // domains gives lab's domains and those of the names asked for.
 func (c *conn) domains(lab string, names []string, s store) ([]hostapi.DomainFacts, error) {
-	handles, err := c.ConnectListAllDomains()
+	handles, _, err := c.ConnectListAllDomains(1, 0)
 	if err != nil {
 		return nil, fmt.Errorf("list libvirt's domains: %w", c.classify(err))
 	}
@@ -347,11 +348,11 @@ func (c *conn) domains(lab string, names []string, s store) ([]hostapi.DomainFac
 }
 
 func (c *conn) readDomain(handle libvirt.Domain, s store) (*domain, error) {
-	text, err := c.DomainGetXMLDesc(handle)
+	text, err := c.DomainGetXMLDesc(handle, 0)
 	if err != nil {
 		return nil, err
 	}
-	state, err := c.DomainGetState(handle)
+	state, _, err := c.DomainGetState(handle, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -359,7 +360,7 @@ func (c *conn) readDomain(handle libvirt.Domain, s store) (*domain, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &domain{handle: handle, state: state, persistent: persistent}
+	d := &domain{handle: handle, state: libvirt.DomainState(state), persistent: persistent == 1}
 	d.DomainFacts, err = readDefinition(text, s)
 	d.Name, d.State = handle.Name, stateName(d.state)
 	if err != nil || d.Mark == nil || d.State != stateRunning {

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"slices"
 
-	"vxorch/remote/helper/internal/libvirt"
+	"github.com/digitalocean/go-libvirt"
+
 	"vxorch/remote/hostapi"
 )
 
@@ -100,7 +101,7 @@ func (c *conn) network(name string) (*network, error) {
 
 // networks gives lab's networks and those of the names asked for.
 func (c *conn) networks(lab string, names []string) ([]hostapi.VirtNetworkFacts, error) {
-	handles, err := c.ConnectListAllNetworks()
+	handles, _, err := c.ConnectListAllNetworks(1, 0)
 	if err != nil {
 		return nil, fmt.Errorf("list libvirt's networks: %w", c.classify(err))
 	}
@@ -122,7 +123,7 @@ func (c *conn) networks(lab string, names []string) ([]hostapi.VirtNetworkFacts,
 }
 
 func (c *conn) readNetwork(handle libvirt.Network) (*network, error) {
-	text, err := c.NetworkGetXMLDesc(handle)
+	text, err := c.NetworkGetXMLDesc(handle, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -133,16 +134,21 @@ func (c *conn) readNetwork(handle libvirt.Network) (*network, error) {
 	n := &network{handle: handle, VirtNetworkFacts: hostapi.VirtNetworkFacts{
 		Name: handle.Name, Mark: def.Metadata.Mark.public(), Forward: def.Forward.Mode, Bridge: def.Bridge.Name,
 	}}
-	if n.Active, err = c.NetworkIsActive(handle); err != nil {
+	active, err := c.NetworkIsActive(handle)
+	if err != nil {
 		return nil, err
 	}
-	if n.persistent, err = c.NetworkIsPersistent(handle); err != nil {
+	persistent, err := c.NetworkIsPersistent(handle)
+	if err != nil {
 		return nil, err
 	}
+	n.Active, n.persistent = active == 1, persistent == 1
 	if n.persistent {
-		if n.Autostart, err = c.NetworkGetAutostart(handle); err != nil {
+		autostart, err := c.NetworkGetAutostart(handle)
+		if err != nil {
 			return nil, err
 		}
+		n.Autostart = autostart == 1
 	}
 	return n, nil
 }
@@ -167,7 +173,7 @@ func (c *conn) makeNetwork(m hostapi.Mark, w hostapi.VirtNetwork) error {
 // startNetwork makes n active, now and whenever libvirt starts.
 func (c *conn) startNetwork(n *network) error {
 	if !n.Autostart {
-		if err := c.NetworkSetAutostart(n.handle); err != nil {
+		if err := c.NetworkSetAutostart(n.handle, 1); err != nil {
 			return fmt.Errorf("have libvirt network %s started with libvirt: %w", n.Name, c.classify(err))
 		}
 	}
