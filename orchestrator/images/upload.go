@@ -87,7 +87,7 @@ func (u *upload) run(ctx context.Context, progress Progress) error {
 			return err // of the last chunk: also that the sum is wrong
 		}
 		u.sent += int64(len(c.Data))
-		if have <= c.Offset {
+		if have < c.Offset+int64(len(c.Data)) { // it took the whole chunk
 			return errGone
 		}
 		switch took := time.Since(begin); {

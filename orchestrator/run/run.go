@@ -225,7 +225,7 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 		defer r.tellWaiting(name, phase.Name, batch.Steps)()
 		result, err := host.Apply(ctx, batch)
 		r.note(name, batch.Steps, result, err)
-		for i, s := range result.Steps {
+		for i, s := range result.Steps[:min(len(result.Steps), len(batch.Steps))] {
 			if s.Note != "" {
 				r.Note(name, phase.Name, s.Note)
 			}

@@ -99,6 +99,10 @@ func (c *caller) read() {
 		if err != nil {
 			return
 		}
+		if err := checkSize(body); err != nil {
+			_ = c.stream.broken(err)
+			return
+		}
 		var message struct {
 			Method string `json:"method"`
 			answer[json.RawMessage]

@@ -29,18 +29,20 @@ type ClientOptions struct {
 }
 
 // Client is the Host at the other end of a stream. It does not trust that end:
-// frames are bounded and answers that do not fit their request are refused, but
-// strings are left as they came, to be cleaned where they are shown.
+// frames and what they hold are bounded, answers that do not fit their request
+// are refused, and a call that is not answered in time ends the stream. Strings
+// are left as they came, to be cleaned where they are shown.
 //
-// When a call's context ends, the host is told, and the call waits up to two
-// seconds for its answer, so that what was done is known. Once the stream has
+// When a call's context ends, the host is told, and the call waits half a
+// second for its answer, so that what was done is known. Once the stream has
 // broken, every call fails with ErrLost.
 type Client struct {
 	stream *frames
 	rpc    *caller
 	reason func() error
 
-	slots chan struct{} // one a call under way
+	slots    chan struct{} // one a call under way
+	patience func(request any) time.Duration
 
 	lostOnce sync.Once
 	lostErr  *hostapi.Error
@@ -63,6 +65,8 @@ func NewClient(rw io.ReadWriteCloser, opts ClientOptions) *Client {
 		reason: opts.Reason,
 		slots:  make(chan struct{}, maxCalls),
 		closed: make(chan struct{}),
+
+		patience: patienceFor,
 	}
 	c.rpc = newCaller(c.stream)
 	go c.beat(heartbeat)
@@ -77,8 +81,8 @@ func (c *Client) Observe(ctx context.Context, req hostapi.ObserveRequest) (hosta
 // Apply is hostapi.Applier's.
 func (c *Client) Apply(ctx context.Context, b hostapi.Batch) (hostapi.BatchResult, error) {
 	res, err := call[hostapi.Batch, hostapi.BatchResult](ctx, c, methodApply, b)
-	if got, want := len(res.Steps), len(b.Steps); got > want || err == nil && got < want {
-		return hostapi.BatchResult{}, strange("results of %d steps to a batch of %d", got, want)
+	if misfit := checkSteps(res.Steps, b, err == nil); misfit != nil {
+		return hostapi.BatchResult{}, misfit
 	}
 	return res, err
 }
@@ -92,8 +96,8 @@ func (c *Client) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.P
 	if err != nil {
 		return nil, err
 	}
-	if got, want := len(results), len(probes); got != want {
-		return nil, strange("results of %d probes to a request of %d", got, want)
+	if err := checkProbes(results, probes); err != nil {
+		return nil, err
 	}
 	return results, nil
 }
@@ -226,11 +230,17 @@ func call[Q, A any](ctx context.Context, c *Client, method string, request Q) (A
 		return o.reply.Result, nil
 	}
 
+	patience := c.patience(request)
+	hung := time.NewTimer(patience)
+	defer hung.Stop()
 	select {
 	case o := <-answer:
 		return finish(o)
 	case <-c.closed:
 		return empty, errClosed()
+	case <-hung.C:
+		c.stream.broken(&hungError{method, patience})
+		return empty, c.lost()
 	case <-ctx.Done():
 	}
 	select {
@@ -276,7 +286,12 @@ func (c *Client) broken() bool {
 func (c *Client) lost() error {
 	c.lostOnce.Do(func() {
 		e := &hostapi.Error{Kind: hostapi.KindLost}
+		var hung *hungError
 		switch cause := c.stream.failure(); {
+		case errors.As(cause, &hung):
+			e.Message, e.Hint = cause.Error(), "is the host overloaded, or the helper stopped? look at it before running the verb again"
+			c.lostErr = e
+			return // that it ended is our own doing
 		case cause == nil:
 			e.Message = "the helper's answer is not JSON-RPC"
 		case errors.Is(cause, io.EOF):
@@ -295,6 +310,16 @@ func (c *Client) lost() error {
 	return c.lostErr
 }
 
+// hungError is why a stream was given up whose other end did not answer.
+type hungError struct {
+	method string
+	after  time.Duration
+}
+
+func (e *hungError) Error() string {
+	return fmt.Sprintf("the host did not answer %s within %v", e.method, e.after)
+}
+
 func errClosed() error {
 	return &hostapi.Error{Kind: hostapi.KindLost, Message: "the session was closed"}
 }
@@ -305,12 +330,4 @@ func canceled(method string, err error) error {
 
 func strange(format string, args ...any) error {
 	return &hostapi.Error{Kind: hostapi.KindInternal, Message: "host answered " + fmt.Sprintf(format, args...)}
-}
-
-// known gives e a kind if its sender did not.
-func known(e *hostapi.Error) error {
-	if e.Kind == 0 {
-		e.Kind = hostapi.KindInternal
-	}
-	return e
 }
