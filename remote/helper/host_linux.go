@@ -12,6 +12,7 @@ import (
 	"vxorch/remote/helper/internal/dhcp"
 	"vxorch/remote/helper/internal/link"
 	"vxorch/remote/helper/internal/own"
+	"vxorch/remote/helper/internal/survey"
 	"vxorch/remote/helper/internal/virt"
 	"vxorch/remote/hostapi"
 )
@@ -31,6 +32,7 @@ type host struct {
 	locks    map[string]*own.Lock      // by lab
 	leases   map[string][]*dhcp.Server // by domain
 	consoles map[string]chan struct{}  // by domain; each holds an element while its console is used
+	listener *survey.Listener          // of the try of the underlay; nil: none
 
 	batch chan struct{} // holds one token while a batch runs
 }
@@ -226,6 +228,9 @@ func (h *host) Close() error {
 	h.closed = true
 	for domain := range h.leases {
 		h.endLeases(domain)
+	}
+	if h.listener != nil {
+		h.listener.Close()
 	}
 	var errs []error
 	for _, lab := range slices.Sorted(maps.Keys(h.locks)) {

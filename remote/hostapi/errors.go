@@ -50,6 +50,7 @@ var (
 	ErrNotLocked   = &Error{Kind: KindNotLocked}
 	ErrUnsupported = &Error{Kind: KindUnsupported}
 	ErrBusy        = &Error{Kind: KindBusy}
+	ErrPermission  = &Error{Kind: KindPermission}
 	ErrCanceled    = &Error{Kind: KindCanceled}
 	ErrLost        = &Error{Kind: KindLost}
 	ErrUnreachable = &Error{Kind: KindUnreachable}

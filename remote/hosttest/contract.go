@@ -61,6 +61,9 @@ func Contract(t *testing.T, open func(t *testing.T) Env) {
 		{"temporary address", (*bench).temporaryAddress},
 		{"a cancelled context begins no step", (*bench).canceledBefore},
 		{"a cancel stops between steps", (*bench).canceledWithin},
+		{"routes that overlap a subnet", (*bench).overlaps},
+		{"a check reads and changes nothing", (*bench).checkFacts},
+		{"a try's datagrams are heard", (*bench).datagrams},
 		{"a closed host answers no more", (*bench).closed},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -23,6 +23,8 @@ type Fabric struct {
 	mu       sync.Mutex // guards the fabric and all that stands on its machines
 	machines []*Machine
 	apart    map[[2]*Machine]bool
+	pathMTU  int  // of what is between the machines, bytes; 0: any
+	noGroups bool // no multicast
 }
 
 // NewFabric gives an underlay without machines.
@@ -72,6 +74,8 @@ type Machine struct {
 	leftovers  map[string][]string // by lab
 	holders    []hostapi.PortHolder
 	routes     []hostapi.HostRoute // without the subnets that they overlap
+	check      hostapi.CheckFacts
+	firewall   Firewall
 }
 
 type link struct {

@@ -27,6 +27,9 @@ const (
 	BeforeImage   Moment = "image" // a chunk of one
 	BeforePrepare Moment = "prepare"
 	BeforeClean   Moment = "clean"
+	BeforeCheck   Moment = "check"
+	BeforeSend    Moment = "send"
+	BeforeHeard   Moment = "heard"
 )
 
 // Fault decides what happens at a moment: nil lets the work go on, ErrCut ends
@@ -65,6 +68,10 @@ type Session struct {
 	machine *Machine
 	life    context.Context // ends with the session; the cause is an *Error
 	end     context.CancelCauseFunc
+
+	// Guarded by the fabric.
+	listen *hostapi.Listen
+	heard  map[uint32]bool // by number: delivered
 }
 
 // Open starts a session.

@@ -16,6 +16,7 @@ var (
 	_ hostapi.Host     = (*Client)(nil)
 	_ hostapi.Preparer = (*Client)(nil)
 	_ hostapi.Cleaner  = (*Client)(nil)
+	_ hostapi.Checker  = (*Client)(nil)
 )
 
 // ClientOptions tune a Client; the zero value works.
@@ -123,6 +124,21 @@ func (c *Client) Prepare(ctx context.Context, req hostapi.PrepareRequest) (hosta
 // Clean is hostapi.Cleaner's. Without one at the other end it is ErrUnsupported.
 func (c *Client) Clean(ctx context.Context) (removed []string, err error) {
 	return call[none, []string](ctx, c, methodClean, none{})
+}
+
+// Check is hostapi.Checker's. Without one at the other end it is ErrUnsupported.
+func (c *Client) Check(ctx context.Context, req hostapi.CheckRequest) (hostapi.CheckFacts, error) {
+	return call[hostapi.CheckRequest, hostapi.CheckFacts](ctx, c, methodCheck, req)
+}
+
+// Send is hostapi.Checker's. Without one at the other end it is ErrUnsupported.
+func (c *Client) Send(ctx context.Context, req hostapi.SendRequest) ([]hostapi.Unsent, error) {
+	return call[hostapi.SendRequest, []hostapi.Unsent](ctx, c, methodSend, req)
+}
+
+// Heard is hostapi.Checker's. Without one at the other end it is ErrUnsupported.
+func (c *Client) Heard(ctx context.Context, req hostapi.HeardRequest) ([]hostapi.Heard, error) {
+	return call[hostapi.HeardRequest, []hostapi.Heard](ctx, c, methodHeard, req)
 }
 
 // Close fails the calls under way with ErrLost, has the host closed, which gives

@@ -174,6 +174,12 @@ func (s *session) handler(method string) handler {
 		return handle(optional(s.host, func(h hostapi.Cleaner, ctx context.Context, _ none) ([]string, error) {
 			return h.Clean(ctx)
 		}))
+	case methodCheck:
+		return handle(optional(s.host, hostapi.Checker.Check))
+	case methodSend:
+		return handle(optional(s.host, hostapi.Checker.Send))
+	case methodHeard:
+		return handle(optional(s.host, hostapi.Checker.Heard))
 	}
 	return nil
 }

@@ -20,6 +20,9 @@ const (
 	methodMissing   = "missing"
 	methodPrepare   = "prepare"
 	methodClean     = "clean"
+	methodCheck     = "check"
+	methodSend      = "send"
+	methodHeard     = "heard"
 	methodClose     = "close"
 	methodCancel    = "cancel"    // not answered
 	methodHeartbeat = "heartbeat" // not answered

@@ -35,6 +35,17 @@ func Create(name string, prepare func() error) error {
 	})
 }
 
+// Unnamed runs f inside a new network namespace that has no name and is gone when
+// f is done. Goroutines that f starts run outside.
+func Unnamed(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make a namespace: %w", err)
+		}
+		return f()
+	})
+}
+
 // Remove takes the name from a namespace; the kernel ends it when no process
 // is left inside. The error wraps fs.ErrNotExist if there is none. A file of
 // that name with nothing bound to it is removed too.

@@ -25,6 +25,9 @@ func List() ([]Entry, error) { return nil, unsupported() }
 // Create needs Linux.
 func Create(name string, prepare func() error) error { return unsupported() }
 
+// Unnamed needs Linux.
+func Unnamed(f func() error) error { return unsupported() }
+
 // Remove needs Linux.
 func Remove(name string) error { return unsupported() }
 
