@@ -100,14 +100,21 @@ type RTT struct {
 	Max float64 `json:"max"`
 }
 
-// Finding names a cause of failed probes.
+// How much a finding of a check weighs.
+const (
+	SeverityError   = "error"   // the lab will not work
+	SeverityWarning = "warning" // it may not, or it will do so badly
+)
+
+// Finding names a cause of failed probes, or of those that would fail.
 type Finding struct {
-	Layer  string `json:"layer"`
-	Host   string `json:"host"`
-	Cause  string `json:"cause"`
-	Proof  string `json:"proof"`
-	Mend   string `json:"mend"`
-	Probes []int  `json:"probes"` // indices into Result.Probes
+	Severity string `json:"severity,omitempty"` // of a check's
+	Layer    string `json:"layer"`
+	Host     string `json:"host"` // empty: all
+	Cause    string `json:"cause"`
+	Proof    string `json:"proof"`
+	Mend     string `json:"mend"`
+	Probes   []int  `json:"probes"` // indices into Result.Probes
 }
 
 // Left is a host on which the lab still stands although the inventory has it no

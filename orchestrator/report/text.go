@@ -62,6 +62,15 @@ func (t *textWriter) headline() {
 	if n := count(t.Hosts, func(h Host) bool { return h.Result != OK }); n > 0 {
 		parts = append(parts, t.bad(fmt.Sprintf("%d of %d hosts did not finish", n, len(t.Hosts))))
 	}
+	for _, severity := range []string{SeverityError, SeverityWarning} {
+		switch n := count(t.Findings, func(f Finding) bool { return f.Severity == severity }); n {
+		case 0:
+		case 1:
+			parts = append(parts, "1 "+severity)
+		default:
+			parts = append(parts, fmt.Sprintf("%d %ss", n, severity))
+		}
+	}
 	skipped := count(t.Probes, func(p Probe) bool { return p.Result == Skipped })
 	if sent := len(t.Probes) - skipped; sent > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d pings answered", count(t.Probes, passed), sent))
@@ -89,8 +98,10 @@ func (t *textWriter) failures() {
 		}
 	}
 	for _, f := range t.Findings {
-		add("%s %s on %s: %s (%s)", t.bad("found"), f.Layer, f.Host, f.Cause, f.Proof)
-		add("    hint: %s", f.Mend)
+		add("%s", t.finding(f))
+		if f.Mend != "" {
+			add("    hint: %s", f.Mend)
+		}
 	}
 	lost := 0
 	for _, p := range t.Probes {
@@ -124,6 +135,22 @@ func (t *textWriter) failures() {
 	if hostFailed {
 		t.line("next: %s", next(t.Verb))
 	}
+}
+
+// finding is a finding in one line, without its way out.
+func (t *textWriter) finding(f Finding) string {
+	kind := t.bad("found")
+	switch f.Severity {
+	case SeverityError:
+		kind = t.bad(f.Severity)
+	case SeverityWarning:
+		kind = t.odd(f.Severity)
+	}
+	line := fmt.Sprintf("%s %s on %s: %s", kind, f.Layer, cmp.Or(f.Host, "all hosts"), f.Cause)
+	if f.Proof != "" {
+		line += " (" + f.Proof + ")"
+	}
+	return line
 }
 
 // advice says where to look for the cause of lost pings: in the lowest layer

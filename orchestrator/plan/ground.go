@@ -1,0 +1,49 @@
+package plan
+
+import (
+	"net/netip"
+
+	"vxorch/inventory"
+	"vxorch/remote/hostapi"
+)
+
+// Ground is what a lab is to stand on, as far as the hosts settle it.
+type Ground struct {
+	Underlays map[string]Underlay // by host; none of one that does not settle it
+	Networks  []inventory.Network // with Flood, MTU and Group settled; empty while an underlay is not
+}
+
+// Underlay is what carries a host's tunnels.
+type Underlay struct {
+	Device string
+	Local  netip.Addr // tunnel address
+	MTU    int        // bytes
+}
+
+// Overhead is what the tunnel adds to a frame's payload, in bytes.
+func (u Underlay) Overhead() int {
+	if u.Local.Is6() {
+		return overheadIPv6
+	}
+	return overheadIPv4
+}
+
+// Survey gives the ground of lab on the hosts that facts were gathered from. Why
+// something is not settled, Deploy tells.
+func Survey(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) Ground {
+	g := Ground{Underlays: map[string]Underlay{}}
+	d := newDeployment(lab, facts, in)
+	if len(d.hosts) == 0 {
+		return g
+	}
+	d.settle()
+	for host, u := range d.underlays {
+		g.Underlays[host] = Underlay{u.device, u.local, u.mtu}
+	}
+	for _, n := range d.networks {
+		network := n.Network
+		network.MTU, network.Group = n.mtu, n.group
+		g.Networks = append(g.Networks, network)
+	}
+	return g
+}

@@ -1,0 +1,187 @@
+package preflight
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"vxorch/remote/hostapi"
+)
+
+// fate is what became of a datagram on its way to one host.
+type fate int
+
+const (
+	lost      fate = iota // between the hosts
+	unsent                // its sender did not let it out
+	stopped               // it came in and was not delivered
+	delivered             // or so it would be to a tunnel end
+)
+
+func (c Came) fate(id uint32, to string) fate {
+	if c.Unsent[id] != nil {
+		return unsent
+	}
+	ok, came := c.Heard[to][id]
+	switch {
+	case ok:
+		return delivered
+	case came:
+		return stopped
+	}
+	return lost
+}
+
+// way is what the datagrams between two hosts, in one direction, showed.
+type way struct {
+	small, plain, full Attempt
+	ladder             []Attempt
+}
+
+// datagrams judges the ways between hosts, port by port.
+func (j *judge) datagrams() {
+	byPort := map[int]map[pair]*way{}
+	var ports []int
+	for _, a := range j.Try.Attempts {
+		if a.To == "" || !j.takesPart(a.From) || !j.takesPart(a.To) {
+			continue
+		}
+		ways := byPort[a.Port]
+		if ways == nil {
+			ways = map[pair]*way{}
+			byPort[a.Port] = ways
+			ports = append(ports, a.Port)
+		}
+		w := ways[pair{a.From, a.To}]
+		if w == nil {
+			w = &way{}
+			ways[pair{a.From, a.To}] = w
+		}
+		switch {
+		case a.Plain:
+			w.plain = a
+		case a.Size == 0:
+			w.small = a
+		case w.full.Size == 0:
+			w.full = a // comes before the ladder
+		default:
+			w.ladder = append(w.ladder, a)
+		}
+	}
+	for _, port := range ports {
+		j.port(port, byPort[port])
+	}
+}
+
+// takesPart tells whether a host was there to send and to listen.
+func (j *judge) takesPart(host string) bool {
+	return slices.Contains(j.hosts, host) && j.Seen[host].Check.Deaf == nil && !j.Seen[host].Gone
+}
+
+// port judges all ways by one port: each by the first thing that is wrong.
+func (j *judge) port(port int, ways map[pair]*way) {
+	all := slices.SortedFunc(maps.Keys(ways), func(a, b pair) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+	bad := map[string]map[pair]bool{}
+	note := func(what string, p pair) {
+		if bad[what] == nil {
+			bad[what] = map[pair]bool{}
+		}
+		bad[what][p] = true
+	}
+	carries := map[pair]int{} // bytes, of those that do not carry a full one
+	var sent, passes []pair   // what let nothing out says nothing of the way, what let nothing through nothing of sizes
+	for _, p := range all {
+		w := ways[p]
+		if j.Came.fate(w.small.ID, p.to) != unsent {
+			sent = append(sent, p)
+		}
+		switch j.Came.fate(w.small.ID, p.to) {
+		case unsent:
+			note("unsent", p)
+		case stopped:
+			note("stopped", p)
+		case lost:
+			if j.Came.fate(w.plain.ID, p.to) == delivered {
+				note("eaten", p)
+			} else {
+				note("lost", p)
+			}
+		case delivered:
+			passes = append(passes, p)
+			if j.Came.fate(w.full.ID, p.to) != delivered {
+				note("small", p)
+				for _, a := range w.ladder {
+					if j.Came.fate(a.ID, p.to) == delivered {
+						carries[p] = max(carries[p], a.Size)
+					}
+				}
+			}
+		}
+	}
+	for _, g := range among(bad["unsent"], all, from) {
+		err := j.Came.Unsent[ways[pair{g.host, g.others[0]}].small.ID]
+		if errors.Is(err, hostapi.ErrPermission) {
+			j.error("firewall", g.host, fmt.Sprintf("its own firewall drops UDP to port %d on the way out", port),
+				fmt.Sprintf("datagrams to %s: %s", names(g.others), err.Message),
+				fmt.Sprintf("nft insert rule inet filter output udp dport %d accept; or iptables -I OUTPUT -p udp --dport %d -j ACCEPT", port, port))
+			continue
+		}
+		j.error("underlay", g.host, fmt.Sprintf("it cannot send from its tunnel address to %s", names(g.others)),
+			fmt.Sprintf("UDP to port %d: %s", port, err.Message), fmt.Sprintf("look at its routes: ip route get %s", ways[pair{g.host, g.others[0]}].small.Datagram.To))
+	}
+	for _, g := range among(bad["stopped"], all, to) {
+		j.error("firewall", g.host, fmt.Sprintf("it drops UDP to port %d on the way in: its own firewall does, or rp_filter", port),
+			fmt.Sprintf("datagrams of %s come in at %s and are not delivered", names(g.others), j.Ground.Underlays[g.host].Device),
+			fmt.Sprintf("nft insert rule inet filter input udp dport %d accept; or iptables -I INPUT -p udp --dport %d -j ACCEPT", port, port))
+	}
+	for _, g := range among(bad["lost"], sent, either) {
+		j.error("underlay", g.host, fmt.Sprintf("UDP to port %d %s", port, g.between()),
+			"none of the datagrams came, with a VXLAN header or without",
+			fmt.Sprintf("allow UDP to port %d between the hosts: security groups, firewalls and routes on the way", port))
+	}
+	for _, g := range among(bad["eaten"], sent, either) {
+		j.error("underlay", g.host, fmt.Sprintf("what looks like VXLAN %s", g.between()),
+			fmt.Sprintf("UDP to port %d passes without a VXLAN header and not with one", port),
+			"a network that makes tunnels itself does that (NSX): give the networks another port")
+	}
+	for _, g := range among(bad["small"], passes, either) {
+		least, full := 0, 0
+		for _, p := range g.pairs {
+			if c := carries[p]; least == 0 || c < least {
+				least = c
+			}
+			full = ways[p].full.Size
+		}
+		overhead := j.Ground.Underlays[g.host].Overhead()
+		proof := fmt.Sprintf("packets of %d bytes that must not be fragmented are lost", full)
+		if least > 0 {
+			proof += fmt.Sprintf(", of %d they come", least)
+		}
+		j.error("mtu", g.host, fmt.Sprintf("a full packet %s", g.between()), proof, j.mtuMend(port, least, full, overhead))
+	}
+}
+
+// mtuMend says how the networks of a port come to fit a way.
+func (j *judge) mtuMend(port, carried, full, overhead int) string {
+	var lines []string
+	for _, n := range j.Ground.Networks {
+		if n.Port == port && n.MTU+overhead > carried {
+			lines = append(lines, "networks."+n.Name+".mtu")
+		}
+	}
+	if carried == 0 {
+		return fmt.Sprintf("raise the mtu on the way to %d", full)
+	}
+	return fmt.Sprintf("set %s to %d, or raise the mtu on the way to %d", strings.Join(lines, ", "), carried-overhead, full)
+}
+
+func names(hosts []string) string {
+	const enough = 4
+	if len(hosts) > enough {
+		return fmt.Sprintf("%s and %d more", strings.Join(hosts[:enough], ", "), len(hosts)-enough)
+	}
+	return strings.Join(hosts, ", ")
+}
