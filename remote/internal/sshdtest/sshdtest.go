@@ -1,6 +1,6 @@
 // Package sshdtest runs a real OpenSSH server for one test: on a port of its
-// own on 127.0.0.1, with its own configuration and keys, for the user who runs
-// the test or one made for it. It is for tests only.
+// own, with its own configuration and keys, for the user who runs the test or
+// one made for it. It is for tests only.
 package sshdtest
 
 import (
@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,22 +27,27 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"vxorch/remote/internal/ns"
 )
 
 const sshd = "/usr/sbin/sshd" // it demands an absolute path
 
 // Config is what is particular to a server. The zero value is a usual one.
 type Config struct {
-	Lines  []string          // of sshd_config, before the others: of two settings the first counts
-	Env    map[string]string // of the user's sessions
-	NoSFTP bool
-	// Account is who logs in; nil: the user who runs the test.
-	Account *Account
+	Lines     []string          // of sshd_config, before the others: of two settings the first counts
+	Env       map[string]string // of the user's sessions
+	NoSFTP    bool
+	Account   *Account        // who logs in; nil: the user who runs the test
+	Authorize []ssh.PublicKey // let in beside the key of Identity
+	Address   string          // listened on; empty: 127.0.0.1
+	Netns     string          // named namespace to run in; empty: that of the test
+	Daemon    bool            // one process that counts connections (MaxStartups), in place of one a connection; without Account
 }
 
 // Server is a running server.
 type Server struct {
-	Address string // 127.0.0.1
+	Address string
 	Port    int
 	User    string
 	// HostKeys are the server's own, by type: ssh-ed25519, ecdsa-sha2-nistp256, ssh-rsa.
@@ -73,10 +79,16 @@ func Start(t testing.TB, config Config) *Server {
 	me, err := user.Current()
 	must(t, err)
 	dir := t.TempDir()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	if config.Address == "" {
+		config.Address = "127.0.0.1"
+	}
+	var listener net.Listener
+	must(t, ns.Do(config.Netns, func() (err error) {
+		listener, err = net.Listen("tcp", net.JoinHostPort(config.Address, "0"))
+		return err
+	}))
 	s := &Server{
-		Address:    "127.0.0.1",
+		Address:    config.Address,
 		Port:       listener.Addr().(*net.TCPAddr).Port,
 		User:       me.Username,
 		HostKeys:   map[string]ssh.PublicKey{},
@@ -89,7 +101,7 @@ func Start(t testing.TB, config Config) *Server {
 		s.world = newWorld(t, t.TempDir(), *config.Account)
 		s.Home, s.RootHome = s.world.path("home/"+AccountName), s.world.path("root")
 	}
-	lines := config.Lines
+	lines := slices.Clone(config.Lines)
 	for _, key := range hostKeys() {
 		file := filepath.Join(dir, "host_"+key.PublicKey().Type())
 		WriteKey(t, file, key.private, "")
@@ -99,11 +111,15 @@ func Start(t testing.TB, config Config) *Server {
 	client := NewKey(t)
 	WriteKey(t, s.Identity, client.private, "")
 	authorized := filepath.Join(dir, "authorized_keys")
+	var letIn []byte
+	for _, key := range append([]ssh.PublicKey{client.PublicKey()}, config.Authorize...) {
+		letIn = append(letIn, ssh.MarshalAuthorizedKey(key)...)
+	}
+	must(t, os.WriteFile(authorized, letIn, 0o600))
 	if s.world != nil {
-		must(t, os.WriteFile(s.world.path(accountKeys), ssh.MarshalAuthorizedKey(client.PublicKey()), 0o644))
+		must(t, os.WriteFile(s.world.path(accountKeys), letIn, 0o644))
 		authorized = accountKeys
 	}
-	must(t, os.WriteFile(filepath.Join(dir, "authorized_keys"), ssh.MarshalAuthorizedKey(client.PublicKey()), 0o600))
 	must(t, os.WriteFile(s.KnownHosts, []byte(s.KnownHostsLine("ssh-ed25519")), 0o600))
 	lines = append(lines, "AuthorizedKeysFile "+authorized, "StrictModes no", "UsePAM no", "PermitRootLogin prohibit-password",
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "PrintMotd no", "PidFile none", "LogLevel VERBOSE")
@@ -119,13 +135,44 @@ func Start(t testing.TB, config Config) *Server {
 	}
 	conf := filepath.Join(dir, "sshd_config")
 	must(t, os.WriteFile(conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
-	s.serve(t, listener, conf)
+	if config.Daemon {
+		must(t, listener.Close())
+		s.run(t, config.Netns, conf)
+	} else {
+		s.serve(t, listener, config.Netns, conf)
+	}
 	return s
+}
+
+// run runs sshd as a daemon and waits until it listens.
+func (s *Server) run(t testing.TB, netns, conf string) {
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	must(t, err)
+	cmd := exec.Command(sshd, "-D", "-e", "-f", conf, "-o", "ListenAddress="+net.JoinHostPort(s.Address, fmt.Sprint(s.Port)))
+	cmd.Stderr = log
+	must(t, ns.Do(netns, cmd.Start))
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		<-ended
+		log.Close()
+		if t.Failed() {
+			t.Logf("sshd's log:\n%s", s.Log(t))
+		}
+	})
+	for !strings.Contains(s.Log(t), "Server listening on") {
+		select {
+		case <-ended:
+			t.Fatalf("sshd ended: %s", s.Log(t))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // serve runs one sshd a connection, as inetd would: so the port is ours from
 // the start, and no daemon has to be awaited.
-func (s *Server) serve(t testing.TB, listener net.Listener, conf string) {
+func (s *Server) serve(t testing.TB, listener net.Listener, netns, conf string) {
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	must(t, err)
 	var running sync.WaitGroup
@@ -149,7 +196,7 @@ func (s *Server) serve(t testing.TB, listener net.Listener, conf string) {
 			}
 			cmd := exec.Command(argv[0], argv[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = socket, socket, log
-			err = cmd.Start()
+			err = ns.Do(netns, cmd.Start)
 			socket.Close()
 			if err != nil {
 				t.Errorf("sshd: %v", err)
@@ -185,6 +232,11 @@ func (s *Server) Log(t testing.TB) string {
 	text, err := os.ReadFile(s.log)
 	must(t, err)
 	return string(text)
+}
+
+// Connections tells how many connections have been made so far.
+func (s *Server) Connections(t testing.TB) int {
+	return strings.Count(s.Log(t), "Connection from ")
 }
 
 // Sessions tells how many sessions of any kind have been started so far.
