@@ -143,6 +143,10 @@ func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*
 		err = limit.ctx.Err()
 	}
 	var negotiation *ssh.AlgorithmNegotiationError
+	var explained *hostapi.Error
+	if underneath, ok := raw.(explainer); ok && err != nil && dropped(err) && limit.ctx.Err() == nil {
+		explained = underneath.Explain()
+	}
 	switch {
 	case err == nil:
 		return newConn(ssh.NewClient(conn, channels, requests), wire, opts), nil
@@ -153,6 +157,8 @@ func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*
 	case limit.ctx.Err() != nil:
 		return nil, failure(hostapi.KindUnreachable, "is it an SSH server that listens there, and is the host overloaded?",
 			"connect to %s: no SSH handshake within %s", address, opts.HandshakeTimeout)
+	case explained != nil:
+		return nil, explained
 	case verifier.rejected != nil:
 		return nil, verifier.rejected
 	case errors.As(err, &negotiation) && len(verifier.mismatched) > 0: // it has no other key to show
@@ -174,6 +180,9 @@ func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*
 	}
 	return nil, failure(hostapi.KindUnreachable, "is it an SSH server that listens there?", "connect to %s: %v", address, err)
 }
+
+// explainer is a connection that may know better why it ended; nil: it does not.
+type explainer interface{ Explain() *hostapi.Error }
 
 // wanted says which keys t is to be offered.
 func wanted(limit *patience, t Target, opts Options) sshauth.Wanted {

@@ -36,7 +36,10 @@ func dropped(err error) bool {
 func dialFailure(err error, address string, opts Options) *hostapi.Error {
 	var dns *net.DNSError
 	var errno syscall.Errno
+	var known *hostapi.Error
 	switch {
+	case errors.As(err, &known): // a way there that is not TCP says it better
+		return known
 	case errors.As(err, &dns):
 		return failure(hostapi.KindUnreachable, "check the host's address in the inventory",
 			"connect to %s: look up %s: %s", address, dns.Name, dns.Err)
