@@ -338,13 +338,24 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 		"ssh to come": {
 			head + "ssh: {jump: x, sudo: true, transport: openssh}\n",
 			[]string{
-				"5:7: ssh.jump: not supported yet | this version logs in directly: take it out",
 				`5:22: sudo must be text, not true | put it into quotes: "true"`,
 				"5:28: ssh.transport: not supported yet | this version logs in directly: take it out",
 			}},
 		"ssh with a way to become root that is none": {
 			head + "ssh: {sudo: asks}\n",
 			[]string{`5:13: sudo "asks" is unknown | did you mean "ask"?`}},
+		"ssh with jump hosts that are none": {
+			head + "ssh: {jump: [a:0, \"@b\", \"e,none\", \"[x]\", \"ssh://d\", \"-e\"]}\n",
+			func() []string {
+				problems := []string{"5:13: jump has `none` beside others | `none` stands alone"}
+				for _, problem := range []string{
+					`14: jump "a:0" has no port between 1 and 65535 at its end`, `19: jump "@b" has no login name before the @`,
+					`35: jump "[x]" has no IP address in its brackets`, `42: jump "ssh://d" is an address of the web`, `53: jump "-e" must begin with a letter or a digit`,
+				} {
+					problems = append(problems, "5:"+problem+" | write a jump host as [user@]host[:port], an IPv6 address in brackets; `none` for none")
+				}
+				return problems
+			}()},
 		"ssh of wrong types": {
 			head + "ssh: {user: [root], port: ssh, identity: {}, known_hosts: [true], host_key: 1, accept_new: yes}\n",
 			[]string{

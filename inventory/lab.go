@@ -37,7 +37,8 @@ type SSH struct {
 	Identity   []string // private key files, tried first and in this order; relative ones are relative to the inventory
 	KnownHosts []string // files; empty: the user's and the system's
 	HostKey    string   // pinned SHA256:… fingerprint; empty: known_hosts decides
-	AcceptNew  bool     // learn the key of a host that known_hosts does not have
+	AcceptNew  *bool    // learn the key of a host that known_hosts does not have; nil: as ssh_config says
+	Jump       []string // jump hosts, [user@]host[:port], from here to there; "none" alone: none; empty: as ssh_config says
 	Sudo       string   // auto, ask, never: how a user other than root becomes it; empty: auto
 }
 

@@ -205,13 +205,36 @@ hosts:
   a: {address: x}
   b: {address: y, ssh: {user: me, identity: [~/.ssh/id, /k], accept_new: false, host_key: "`+key+`", sudo: ask}}
 `)
+	yes, no := true, false
 	want := []SSH{
-		{User: "root", Port: 2222, Identity: []string{"id_lab"}, KnownHosts: []string{"one", "two"}, AcceptNew: true},
-		{User: "me", Port: 2222, Identity: []string{"~/.ssh/id", "/k"}, KnownHosts: []string{"one", "two"}, HostKey: key, Sudo: "ask"},
+		{User: "root", Port: 2222, Identity: []string{"id_lab"}, KnownHosts: []string{"one", "two"}, AcceptNew: &yes},
+		{User: "me", Port: 2222, Identity: []string{"~/.ssh/id", "/k"}, KnownHosts: []string{"one", "two"}, AcceptNew: &no, HostKey: key, Sudo: "ask"},
 	}
 	if diff := cmp.Diff(want, []SSH{lab.Hosts[0].SSH, lab.Hosts[1].SSH}); diff != "" {
 		t.Errorf("ssh (-want +got):\n%s", diff)
 	}
+}
+
+func TestJumpHosts(t *testing.T) {
+	for text, want := range map[string][]string{
+		"bastion":                        {"bastion"},
+		"none":                           {"none"},
+		"me@bastion:2222, 192.0.2.1":     {"me@bastion:2222", "192.0.2.1"},
+		`["a", "root@[2001:db8::1]:22"]`: {"a", "root@[2001:db8::1]:22"},
+	} {
+		lab := mustParse(t, "lab: try\nssh: {user: root}\nhosts: {a: {address: x, ssh: {jump: "+quoted(text)+"}}}\n")
+		if diff := cmp.Diff(want, lab.Hosts[0].SSH.Jump); diff != "" {
+			t.Errorf("jump: %s (-want +got):\n%s", text, diff)
+		}
+	}
+}
+
+// quoted gives text as a YAML value inside braces.
+func quoted(text string) string {
+	if strings.HasPrefix(text, "[") {
+		return text
+	}
+	return `"` + text + `"`
 }
 
 func TestContainersGoWhereTheyAreSent(t *testing.T) {

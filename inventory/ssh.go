@@ -2,6 +2,9 @@ package inventory
 
 import (
 	"encoding/base64"
+	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -11,8 +14,8 @@ import (
 // readSSH reads how to reach a host. A key that is given wins over the one of
 // base, key by key.
 func (p *parser) readSSH(n *yaml.Node, base SSH) SSH {
-	later := []string{"jump", "transport"}
-	f := p.fields(n, "ssh", append([]string{"user", "port", "identity", "known_hosts", "host_key", "accept_new", "sudo"}, later...)...)
+	later := []string{"transport"}
+	f := p.fields(n, "ssh", append([]string{"user", "port", "identity", "known_hosts", "host_key", "accept_new", "jump", "sudo"}, later...)...)
 	for _, key := range later {
 		if e, found := f[key]; found {
 			p.errorf(e.key, "ssh.%s: not supported yet", key).Hint = "this version logs in directly: take it out"
@@ -35,7 +38,11 @@ func (p *parser) readSSH(n *yaml.Node, base SSH) SSH {
 		ssh.HostKey = p.readFingerprint(e.value)
 	}
 	if e, found := f["accept_new"]; found {
-		ssh.AcceptNew = p.boolean(e.value, "accept_new")
+		accept := p.boolean(e.value, "accept_new")
+		ssh.AcceptNew = &accept
+	}
+	if e, found := f["jump"]; found {
+		ssh.Jump = p.readJump(e.value)
 	}
 	if _, found := f["sudo"]; found {
 		ssh.Sudo = p.choice(f, "sudo", sudos)
@@ -68,6 +75,73 @@ func (p *parser) readPaths(n *yaml.Node, what string) []string {
 		paths = append(paths, path)
 	}
 	return paths
+}
+
+// readJump reads jump hosts: `none`, one, several with commas between as ssh has
+// them, or a list.
+func (p *parser) readJump(n *yaml.Node) []string {
+	var hops []string
+	for _, item := range items(n) {
+		text, ok := p.str(item, "jump")
+		if !ok {
+			continue
+		}
+		for hop := range strings.SplitSeq(text, ",") {
+			hop = strings.TrimSpace(hop)
+			if problem := jumpProblem(hop); problem != "" {
+				p.errorf(item, "jump %q %s", text, problem).Hint = "write a jump host as [user@]host[:port], an IPv6 address in brackets; `none` for none"
+			}
+			hops = append(hops, hop)
+		}
+	}
+	if len(hops) > 1 && slices.Contains(hops, "none") {
+		p.errorf(n, "jump has `none` beside others").Hint = "`none` stands alone"
+	}
+	return hops
+}
+
+// jumpProblem says what is wrong with a jump host; empty: nothing.
+func jumpProblem(hop string) string {
+	user, host, found := strings.Cut(hop, "@")
+	if !found {
+		user, host = "x", hop
+	}
+	switch {
+	case user == "", strings.HasPrefix(user, "-"), strings.ContainsFunc(user, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+		return "has no login name before the @"
+	case strings.Contains(host, "://"):
+		return "is an address of the web"
+	}
+	if inside, rest, found := strings.Cut(strings.TrimPrefix(host, "["), "]"); found && host[0] == '[' {
+		if _, err := netip.ParseAddr(inside); err != nil {
+			return "has no IP address in its brackets"
+		}
+		return portProblem(rest)
+	}
+	name, port, found := strings.Cut(host, ":")
+	if found {
+		if problem := portProblem(":" + port); problem != "" {
+			return problem
+		}
+	}
+	if problem := nameProblem(name, 253); problem != "" { // 253: RFC 1035 §2.3.4
+		return problem
+	}
+	return ""
+}
+
+// portProblem says what is wrong with a port and the colon before it; empty:
+// nothing, or neither is there.
+func portProblem(text string) string {
+	if text == "" {
+		return ""
+	}
+	digits, found := strings.CutPrefix(text, ":")
+	port, err := strconv.Atoi(digits)
+	if !found || err != nil || !isDigits(digits) || port < 1 || port > 65535 {
+		return "has no port between 1 and 65535 at its end"
+	}
+	return ""
 }
 
 func (p *parser) readFingerprint(n *yaml.Node) string {

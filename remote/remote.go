@@ -1,6 +1,6 @@
 // Package remote is the front door to a host: Dial connects by SSH, brings the
 // helper up and hands back the host as a hostapi.Host. How each part works is
-// the matter of sshconn, push and wire.
+// the matter of route, sshconn, push and wire.
 package remote
 
 import (
@@ -12,12 +12,15 @@ import (
 
 	"vxorch/remote/hostapi"
 	"vxorch/remote/push"
+	"vxorch/remote/route"
+	"vxorch/remote/sshauth"
 	"vxorch/remote/sshconn"
 	"vxorch/remote/wire"
 )
 
-// Target says which host, and by which keys.
-type Target = sshconn.Target
+// Target says which host, and by which keys; zero values leave the choice to
+// ssh_config.
+type Target = route.Target
 
 // Sudo says how a user other than root becomes it on the host.
 type Sudo = push.Sudo
@@ -29,19 +32,23 @@ const (
 	SudoNever = push.SudoNever
 )
 
-// Options is the world around the connections. The zero value works, without agent.
+// Options is the world around the connections. The zero value works, without
+// agent and ssh_config.
 type Options struct {
-	User        string       // login name for targets without one; empty: the caller's
-	Home        string       // what ~ stands for; empty: the caller's home directory
-	AgentSocket string       // of the ssh-agent; empty: none
-	Log         *slog.Logger // nil: nowhere
+	User        string           // login name where neither target nor ssh_config has one; empty: the caller's
+	Home        string           // what ~ stands for, and whose ssh_config counts; empty: the caller's home directory, and no ssh_config
+	ConfigFile  string           // read in place of the user's and the system's ssh_config; "none": none is read
+	AgentSocket string           // of the ssh-agent; empty: none
+	Secrets     *sshauth.Secrets // what the user is asked; nil: nothing
+	Log         *slog.Logger     // nil: nowhere
 	// Lease is how long the helper and the controller live on without a sign of
-	// each other; 0: 15 s. Each gives one every third of it.
+	// each other, unless ssh_config has another ServerAliveInterval; 0: 15 s. Each
+	// gives one every third of it.
 	Lease time.Duration
-	// Dialer makes the TCP connection; nil: net.Dialer.
+	// Dialer makes the TCP connections; nil: net.Dialer.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 	Bundle *push.Bundle // the helpers; nil: the embedded ones
-	Sudo   Sudo         // empty: SudoAuto
+	Sudo   Sudo         // of Dial, the function; empty: SudoAuto
 	// SudoPassword is what sudo wants to know, asked for when it does. Needed for
 	// SudoAsk.
 	SudoPassword func(context.Context) (string, error)
@@ -51,27 +58,44 @@ type Options struct {
 // hosts, so that it need not be learnt from each of them.
 func Ready() error { return push.Embedded() }
 
+// Dialer connects to the hosts of one run: what they share, jump hosts and the
+// user's answers among it, is there once. Safe for concurrent use.
+type Dialer struct {
+	opts    Options
+	network *route.Network
+}
+
+// NewDialer gives a dialer into the world of opts.
+func NewDialer(opts Options) *Dialer {
+	return &Dialer{opts, route.New(route.Options{
+		User: opts.User, Home: opts.Home, AgentSocket: opts.AgentSocket, ConfigFile: opts.ConfigFile,
+		Lease: opts.Lease, Secrets: opts.Secrets, Log: opts.Log, Dialer: opts.Dialer,
+	})}
+}
+
+// Address gives the address of t as ssh_config resolves it.
+func (d *Dialer) Address(ctx context.Context, t Target) string { return d.network.Address(ctx, t) }
+
 // Dial connects to t and starts the helper there. Close of the Host ends the
 // helper and the connection; if either is lost, calls fail with ErrLost and the
-// reason. ctx bounds Dial only; every error is a *hostapi.Error.
-func Dial(ctx context.Context, t Target, opts Options) (hostapi.Host, error) {
-	if opts.Lease == 0 {
-		opts.Lease = 15 * time.Second
-	}
-	beat := opts.Lease / 3
-	conn, err := sshconn.Dial(ctx, t, sshconn.Options{
-		User: opts.User, Home: opts.Home, AgentSocket: opts.AgentSocket, Log: opts.Log, Dialer: opts.Dialer,
-		KeepaliveInterval: beat, KeepaliveTimeout: opts.Lease - beat,
-	})
+// reason. An empty sudo is SudoAuto. ctx bounds Dial only; every error is a
+// *hostapi.Error.
+func (d *Dialer) Dial(ctx context.Context, t Target, sudo Sudo) (hostapi.Host, error) {
+	conn, err := d.network.Dial(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	stream, err := push.Start(ctx, conn, push.Options{Bundle: opts.Bundle, Lease: opts.Lease, Sudo: opts.Sudo, Password: opts.SudoPassword, Log: opts.Log})
+	stream, err := push.Start(ctx, conn.Conn, push.Options{Bundle: d.opts.Bundle, Lease: conn.Lease, Sudo: sudo, Password: d.opts.SudoPassword, Log: d.opts.Log})
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return wire.NewClient(&session{stream, conn}, wire.ClientOptions{Heartbeat: beat, Reason: stream.Reason}), nil
+	return wire.NewClient(&session{stream, conn.Conn}, wire.ClientOptions{Heartbeat: conn.Lease / 3, Reason: stream.Reason}), nil
+}
+
+// Dial connects to a single host, as a Dialer does.
+func Dial(ctx context.Context, t Target, opts Options) (hostapi.Host, error) {
+	return NewDialer(opts).Dial(ctx, t, opts.Sudo)
 }
 
 // session is a helper's stream that takes its connection along when it closes,

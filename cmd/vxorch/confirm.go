@@ -17,16 +17,16 @@ import (
 
 // asker asks the user before a verb takes something away.
 type asker struct {
-	ctx   context.Context
-	s     streams
-	yes   bool   // answers every question
-	pause func() // ends the live progress, which would write over the question
+	ctx  context.Context
+	s    streams
+	yes  bool                    // answers every question
+	hold func() (release func()) // the live progress, which would write over the question
 }
 
 // confirm shows lines, which may hold hosts' words, and asks a yes-or-no
 // question. Without a terminal it cannot be asked.
 func (a asker) confirm(lines []string, question string) error {
-	a.pause()
+	defer a.hold()()
 	for _, line := range lines {
 		fmt.Fprintln(a.s.err, report.Clean(line))
 	}

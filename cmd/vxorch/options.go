@@ -48,14 +48,15 @@ func yesFlag() cli.Flag {
 
 // runFlags are those of verbs that reach hosts.
 func runFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		inventoryFlag(), formatFlag(), outputFlag(),
 		&cli.IntFlag{Name: "parallel", Value: defaultParallel, Usage: "work on at most `N` hosts at once", EnvVars: []string{"VXORCH_PARALLEL"}},
 		&cli.DurationFlag{Name: "timeout", Usage: "give up after `D`, for example 90s", DefaultText: "never", EnvVars: []string{"VXORCH_TIMEOUT"}},
 		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "show progress as `KIND`: auto, lines, json or none", EnvVars: []string{"VXORCH_PROGRESS"}},
 		&cli.BoolFlag{Name: "debug", DisableDefaultText: true, Usage: "log what happens on the connections", EnvVars: []string{"VXORCH_DEBUG"}},
+		&cli.StringFlag{Name: "ssh-config", Usage: "read `FILE` in place of the user's and the system's ssh_config; none reads none", EnvVars: []string{"VXORCH_SSH_CONFIG"}},
 		sudoFlag(),
-	}
+	}, secretFlags()...)
 }
 
 // inventoryFile is the file a verb works on.
@@ -143,7 +144,7 @@ func bounded(c *cli.Context) (context.Context, context.CancelFunc, error) {
 }
 
 // controller is the orchestrator for this user on this machine.
-func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrator.Controller, error) {
+func controller(c *cli.Context, s streams, show progress) (*orchestrator.Controller, error) {
 	if c.Int("parallel") < 1 {
 		return nil, &usageError{fmt.Sprintf("--parallel %d: at least 1", c.Int("parallel")), ""}
 	}
@@ -166,31 +167,40 @@ func controller(c *cli.Context, s streams, events func(run.Event)) (*orchestrato
 	if c.Bool("debug") {
 		level = slog.LevelDebug
 	}
-	options := remote.Options{
-		User: who.Username, Home: home, AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
-		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
+	terminal := newPrompter(s, show.hold)
+	told, err := secrets(c, terminal)
+	if err != nil {
+		return nil, err
 	}
-	password := newSudoPassword(c, s)
-	options.SudoPassword = password.get
+	password := newSudoPassword(c, terminal)
+	dialer := remote.NewDialer(remote.Options{
+		User: who.Username, Home: home, ConfigFile: c.String("ssh-config"), AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
+		Secrets: told, SudoPassword: password.get,
+		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
+	})
 	return &orchestrator.Controller{
 		Dial: func(ctx context.Context, h inventory.Host) (hostapi.Host, error) {
-			options := options
-			options.Sudo = password.mode(h)
-			return remote.Dial(ctx, target(h), options)
+			return dialer.Dial(ctx, target(h), password.mode(h))
 		},
-		Resolve: resolve, User: who.Username, Machine: machine,
-		Images: images.Cache{Dir: images.DefaultDir()}, History: store(), Parallel: c.Int("parallel"), Now: time.Now, Events: events,
+		Resolve: func(ctx context.Context, name string) (netip.Addr, error) {
+			return resolve(ctx, dialer.Address(ctx, remote.Target{Address: name}))
+		},
+		User: who.Username, Machine: machine,
+		Images: images.Cache{Dir: images.DefaultDir()}, History: store(), Parallel: c.Int("parallel"), Now: time.Now, Events: show.event,
 	}, nil
 }
 
 func target(h inventory.Host) remote.Target {
 	return remote.Target{
 		Name: h.Name, Address: h.Address, Port: h.SSH.Port, User: h.SSH.User,
-		Identity: h.SSH.Identity, KnownHosts: h.SSH.KnownHosts, HostKey: h.SSH.HostKey, AcceptNew: h.SSH.AcceptNew,
+		Identity: h.SSH.Identity, KnownHosts: h.SSH.KnownHosts, HostKey: h.SSH.HostKey, AcceptNew: h.SSH.AcceptNew, Jump: h.SSH.Jump,
 	}
 }
 
 func resolve(ctx context.Context, name string) (netip.Addr, error) {
+	if address, err := netip.ParseAddr(name); err == nil {
+		return address.Unmap(), nil
+	}
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
 		return netip.Addr{}, err

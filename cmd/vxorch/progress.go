@@ -21,6 +21,7 @@ import (
 type progress struct {
 	event func(run.Event)
 	end   func()
+	hold  func() (release func()) // shows nothing while the user is asked; what happens meanwhile is shown afterwards
 }
 
 // newProgress makes the kind asked for: auto is live lines on a terminal and log
@@ -28,23 +29,60 @@ type progress struct {
 func newProgress(kind string, w io.Writer, lab *inventory.Lab) (progress, error) {
 	switch {
 	case kind == "none":
-		return progress{func(run.Event) {}, func() {}}, nil
+		return pausing(func(run.Event) {}, func() {}), nil
 	case kind == "json":
-		return jsonProgress(w), nil
+		return pausing(jsonProgress(w), func() {}), nil
 	case kind == "auto" && isTerminal(w) && os.Getenv("TERM") != "dumb":
-		return liveProgress(w, lab), nil
+		l := newLive(w, lab)
+		return pausing(l.event, l.end), nil
 	case kind == "auto", kind == "lines":
-		return lineProgress(w), nil
+		return pausing(lineProgress(w), func() {}), nil
 	}
 	return progress{}, &usageError{fmt.Sprintf("unknown progress %q", kind), "one of auto, lines, json, none"}
 }
 
+// pausing makes a progress that can be held out of what shows events and ends.
+func pausing(show func(run.Event), end func()) progress {
+	var mu sync.Mutex
+	asking := 0
+	var missed []run.Event
+	return progress{
+		event: func(e run.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if asking > 0 {
+				missed = append(missed, e)
+				return
+			}
+			show(e)
+		},
+		end: end,
+		hold: func() func() {
+			mu.Lock()
+			defer mu.Unlock()
+			asking++
+			end()
+			return func() {
+				mu.Lock()
+				defer mu.Unlock()
+				if asking--; asking > 0 {
+					return
+				}
+				for _, e := range missed {
+					show(e)
+				}
+				missed = nil
+			}
+		},
+	}
+}
+
 // lineProgress logs every stage that ends, and of one that goes on for long now
 // and then how far it is: after 10 seconds, 20, 40, …
-func lineProgress(w io.Writer) progress {
+func lineProgress(w io.Writer) func(run.Event) {
 	type stage struct{ host, name string }
 	next := map[stage]float64{} // seconds
-	return progress{func(e run.Event) {
+	return func(e run.Event) {
 		key := stage{e.Host, e.Stage}
 		if next[key] == 0 {
 			next[key] = 10
@@ -59,13 +97,13 @@ func lineProgress(w io.Writer) progress {
 			}
 			fmt.Fprintf(w, "%s %s %s …\n", e.Host, e.Stage, report.Clean(e.Note))
 		}
-	}, func() {}}
+	}
 }
 
 // jsonProgress writes an object a line for every event.
-func jsonProgress(w io.Writer) progress {
+func jsonProgress(w io.Writer) func(run.Event) {
 	enc := json.NewEncoder(w)
-	return progress{func(e run.Event) {
+	return func(e run.Event) {
 		row := map[string]any{"host": e.Host, "stage": e.Stage, "event": "begin"}
 		if e.Note != "" {
 			row["event"], row["note"] = "progress", e.Note
@@ -77,7 +115,7 @@ func jsonProgress(w io.Writer) progress {
 			}
 		}
 		_ = enc.Encode(row) // nobody to tell when standard error is gone
-	}, func() {}}
+	}
 }
 
 func describeEvent(e run.Event) string {
@@ -94,13 +132,12 @@ func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 }
 
-// liveProgress keeps one line a host, rewritten in place. After its end, which a
-// question makes too, the next event begins anew.
-func liveProgress(w io.Writer, lab *inventory.Lab) progress {
-	l := &live{w: w, lab: lab, bars: map[string]*mpb.Bar{}, now: map[string]string{}}
-	return progress{l.event, l.end}
+func newLive(w io.Writer, lab *inventory.Lab) *live {
+	return &live{w: w, lab: lab, bars: map[string]*mpb.Bar{}, now: map[string]string{}}
 }
 
+// live keeps one line a host, rewritten in place. After its end, which a question
+// makes too, the next event begins anew.
 type live struct {
 	w   io.Writer
 	lab *inventory.Lab

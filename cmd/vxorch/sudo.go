@@ -8,11 +8,11 @@ import (
 	"sync"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"vxorch/inventory"
 	"vxorch/remote"
 	"vxorch/remote/hostapi"
+	"vxorch/remote/sshauth"
 )
 
 func sudoFlag() cli.Flag {
@@ -22,9 +22,9 @@ func sudoFlag() cli.Flag {
 // sudoPassword is what sudo on the hosts wants to know: read from a file, or
 // asked for once when the first of them does.
 type sudoPassword struct {
-	ctx  context.Context
-	s    streams
-	file string
+	ctx      context.Context
+	terminal *prompter // nil: there is none to ask on
+	file     string
 
 	once  sync.Once
 	text  string
@@ -32,8 +32,8 @@ type sudoPassword struct {
 	ready chan struct{}
 }
 
-func newSudoPassword(c *cli.Context, s streams) *sudoPassword {
-	return &sudoPassword{ctx: c.Context, s: s, file: c.String("sudo-password-file"), ready: make(chan struct{})}
+func newSudoPassword(c *cli.Context, terminal *prompter) *sudoPassword {
+	return &sudoPassword{ctx: c.Context, terminal: terminal, file: c.String("sudo-password-file"), ready: make(chan struct{})}
 }
 
 // mode is how the user of h becomes root. Who names a file wants it used.
@@ -69,24 +69,15 @@ func (p *sudoPassword) find() (string, error) {
 		line, _, _ := strings.Cut(string(text), "\n")
 		return strings.TrimSuffix(line, "\r"), nil
 	}
-	in, ok := p.s.in.(*os.File)
-	if !ok || !isTerminal(p.s.in) || !isTerminal(p.s.err) || os.Getenv("CI") != "" {
+	if p.terminal == nil {
 		return "", &hostapi.Error{
 			Kind: hostapi.KindPermission, Message: "sudo asks for a password, and there is no terminal to ask on",
 			Hint: "name a file that has it in VXORCH_SUDO_PASSWORD_FILE",
 		}
 	}
-	before, err := term.GetState(int(in.Fd()))
+	text, err := p.terminal.ask(p.ctx, sshauth.Question{Text: "password for sudo on the hosts: "})
 	if err != nil {
 		return "", fmt.Errorf("ask for the password for sudo: %w", err)
 	}
-	stop := context.AfterFunc(p.ctx, func() { _ = term.Restore(int(in.Fd()), before) })
-	defer stop()
-	fmt.Fprint(p.s.err, "password for sudo on the hosts: ")
-	text, err := term.ReadPassword(int(in.Fd()))
-	fmt.Fprintln(p.s.err)
-	if err != nil {
-		return "", fmt.Errorf("ask for the password for sudo: %w", err)
-	}
-	return string(text), nil
+	return text, nil
 }

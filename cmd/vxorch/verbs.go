@@ -238,7 +238,7 @@ func onHosts(c *cli.Context, s streams,
 	if err != nil {
 		return none, err
 	}
-	o, err := controller(c, s, show.event)
+	o, err := controller(c, s, show)
 	if err != nil {
 		return none, err
 	}
@@ -255,7 +255,7 @@ func onHosts(c *cli.Context, s streams,
 		return none, err
 	}
 	defer cancel()
-	outcome := verb(ctx, o, lab, asker{ctx, s, c.Bool("yes"), show.end})
+	outcome := verb(ctx, o, lab, asker{ctx, s, c.Bool("yes"), show.hold})
 	show.end()
 	printWarnings(s.err, outcome.Warnings)
 	if keep {
