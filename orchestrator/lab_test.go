@@ -92,7 +92,9 @@ func (b *bench) passes(o orchestrator.Outcome, changed int) {
 func stages(o orchestrator.Outcome) map[string]int {
 	count := map[string]int{}
 	for _, p := range o.Result.Probes {
-		count[p.Stage+" "+p.Result]++
+		if p.Kind == report.KindPing {
+			count[p.Stage+" "+p.Result]++
+		}
 	}
 	return count
 }

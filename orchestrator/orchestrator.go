@@ -20,7 +20,7 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-// Controller runs verbs on behalf of one user. All fields are needed but Part and
+// Controller runs verbs on behalf of one user. All fields are needed but Full, Part and
 // Events.
 type Controller struct {
 	Dial     func(context.Context, inventory.Host) (hostapi.Host, error)
@@ -30,6 +30,7 @@ type Controller struct {
 	Images   images.Cache                                               // of VMs' images
 	History  history.Store                                              // remembers the hosts of deploys
 	Parallel int                                                        // hosts worked on at once
+	Full     bool                                                       // prove every pair, however many there are
 	Part     []string                                                   // names of the hosts to work on, no other being contacted; none: all
 	// Rollback: a deploy that fails on any host takes what it has made away again,
 	// on every host that answers, and does not begin without all hosts.
@@ -115,7 +116,7 @@ func (c *Controller) Verify(ctx context.Context, lab *inventory.Lab) Outcome {
 	s := c.begin(lab)
 	defer s.close()
 	s.connect(ctx)
-	containers, vms := verify.Mesh(lab)
+	containers, vms := verify.Mesh(lab, c.Full)
 	s.run.Prove(ctx, plan.PhaseProof, verify.Among(c.Part, containers), s.hosts)
 	if vms = verify.Among(c.Part, vms); len(vms) > 0 {
 		s.run.Prove(ctx, plan.PhaseVMProof, vms, s.hosts)

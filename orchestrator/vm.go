@@ -21,7 +21,7 @@ const stageImage = "image"
 // prepareImages looks up the images that the lab's VMs use, fetching what is
 // given by URL, and makes the VMs' seeds. It reaches no host.
 func (s *session) prepareImages(ctx context.Context) (plan.Inputs, error) {
-	in := plan.Inputs{Part: s.c.Part, Images: map[string]hostapi.Image{}, Sizes: map[string]int64{}, Seeds: map[string][]byte{}}
+	in := plan.Inputs{Part: s.c.Part, Full: s.c.Full, Images: map[string]hostapi.Image{}, Sizes: map[string]int64{}, Seeds: map[string][]byte{}}
 	s.sources = map[string]images.Source{}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)

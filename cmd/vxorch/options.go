@@ -59,6 +59,10 @@ func runFlags() []cli.Flag {
 	}, secretFlags()...)
 }
 
+func fullFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "full", DisableDefaultText: true, Usage: "prove every pair, also of more than 64 endpoints", EnvVars: []string{"VXORCH_FULL"}}
+}
+
 // inventoryFile is the file a verb works on.
 func inventoryFile(c *cli.Context) (string, error) {
 	args := c.Args().Slice()

@@ -99,7 +99,7 @@ func validateVerb(s streams) *cli.Command {
 func planVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "print the steps that deploy would run", ArgsUsage: "[INVENTORY]",
-		Flags:        append(append(runFlags(), partFlags()...), &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 if there is work"}),
+		Flags:        append(append(runFlags(), partFlags()...), fullFlag(), &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 if there is work"}),
 		OnUsageError: badUsage,
 		Action:       func(c *cli.Context) error { return runPlan(c, s) },
 	}
@@ -130,7 +130,7 @@ func deployVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "build the lab, prove it, report", ArgsUsage: "[INVENTORY]",
 		Description: "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has, and before it makes a VM anew, since what is on its disk is lost then. With --rollback a deploy that fails on a host, or is interrupted, takes away again what it has created, on every host that still answers; what stood before it and was changed or made anew stays as it is by then, what it removed is gone, and a lost probe is no failure.",
-		Flags: append(append(runFlags(), partFlags()...), yesFlag(),
+		Flags: append(append(runFlags(), partFlags()...), yesFlag(), fullFlag(),
 			&cli.BoolFlag{Name: "rollback", DisableDefaultText: true, Usage: "if any host fails, take away again what this run has made", EnvVars: []string{"VXORCH_ROLLBACK"}},
 			&cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
 		OnUsageError: badUsage,
@@ -153,7 +153,7 @@ func deployVerb(s streams) *cli.Command {
 func verifyVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "verify", Usage: "send the probes again", ArgsUsage: "[INVENTORY]",
-		Flags: append(runFlags(), partFlags()...), OnUsageError: badUsage,
+		Flags: append(append(runFlags(), partFlags()...), fullFlag()), OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, _ asker) orchestrator.Outcome {
 				return o.Verify(ctx, lab)
@@ -242,6 +242,7 @@ func onHosts(c *cli.Context, s streams,
 	if err != nil {
 		return none, err
 	}
+	o.Full = c.Bool("full")
 	if o.Part, err = partOf(c, lab); err != nil {
 		return none, err
 	}

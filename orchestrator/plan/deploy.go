@@ -143,7 +143,7 @@ func (d *deployment) plan() Plan {
 	}
 	vms := Phase{Name: PhaseVM, VMs: true, Steps: map[string][]hostapi.Step{}, Blocked: map[string]*hostapi.Error{}}
 	guests := Phase{Name: PhaseGuest, VMs: true, Proof: PhaseVMProof, Steps: map[string][]hostapi.Step{}}
-	containers, virtual := verify.Mesh(d.lab)
+	containers, virtual := verify.Mesh(d.lab, d.inputs.Full)
 	build.Probes, guests.Probes = verify.Among(d.inputs.Part, containers), verify.Among(d.inputs.Part, virtual)
 	p.Phases = []Phase{vteps, build}
 	if len(d.lab.VMs) > 0 {
@@ -173,7 +173,7 @@ func (d *deployment) raise(network settledNetwork, vteps *Phase, build Phase) Ne
 		changed[host] = legs[host].changed
 		vteps.Steps[host] = append(vteps.Steps[host], legs[host].raise...)
 	}
-	pairs := verify.VTEPs(network.Network, d.hosts, changed)
+	pairs := verify.VTEPs(network.Network, d.hosts, changed, d.inputs.Full)
 	vteps.Probes = append(vteps.Probes, pairs...)
 	settled := Network{Name: network.Name, MTU: network.mtu, Flood: string(network.Flood), Why: network.why}
 	if network.group.IsValid() {

@@ -41,8 +41,19 @@ func (p Plan) WriteText(w io.Writer) error {
 			}
 		}
 		if n := len(phase.Probes); n > 0 {
-			fmt.Fprintf(&b, "  then %s: %d %s\n", phase.Proof, n, plural(n, "ping", "pings"))
+			whole := 0
+			for _, p := range phase.Probes {
+				if p.Whole {
+					whole++
+				}
+			}
+			fmt.Fprintf(&b, "  then %s: %d %s", phase.Proof, n-whole, plural(n-whole, "ping", "pings"))
+			if whole > 0 {
+				fmt.Fprintf(&b, ", %d %s of full size", whole, plural(whole, "packet", "packets"))
+			}
+			b.WriteString("\n")
 		}
+
 	}
 	for _, n := range p.Networks {
 		if n.Why != "" {

@@ -27,6 +27,7 @@ type Inputs struct {
 	Seeds  map[string][]byte        // NoCloud seeds by VM; none: no seed
 	Part   []string                 // hosts that take part, the others being left alone; none: all
 	Known  map[string]hostapi.Facts // by host: what was last known, for those that are not at hand
+	Full   bool                     // prove every pair, however many there are
 	// Multicast tells whether multicast passes between all hosts, by the networks
 	// of MulticastQuestions.
 	Multicast map[string]bool

@@ -74,9 +74,15 @@ const (
 	StageMesh      = "mesh"
 )
 
+// Kinds of probes.
+const (
+	KindPing = "ping" // ICMP echo
+	KindMTU  = "mtu"  // ICMP echo as large as the sender's link carries, unfragmented; a byte more must not leave
+)
+
 // Probe is one directed proof.
 type Probe struct {
-	Kind     string `json:"kind"` // ping
+	Kind     string `json:"kind"`
 	Stage    string `json:"stage"`
 	Network  string `json:"network"`
 	From     string `json:"from"` // workload; of stage vtep: the host

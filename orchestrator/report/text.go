@@ -71,9 +71,10 @@ func (t *textWriter) headline() {
 			parts = append(parts, fmt.Sprintf("%d %ss", n, severity))
 		}
 	}
-	skipped := count(t.Probes, func(p Probe) bool { return p.Result == Skipped })
-	if sent := len(t.Probes) - skipped; sent > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d pings answered", count(t.Probes, passed), sent))
+	pings := ofKind(t.Probes, KindPing)
+	skipped := count(pings, func(p Probe) bool { return p.Result == Skipped })
+	if sent := len(pings) - skipped; sent > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d pings answered", count(pings, passed), sent))
 	}
 	if skipped > 0 {
 		parts = append(parts, fmt.Sprintf("%d pings skipped", skipped))
@@ -121,7 +122,7 @@ func (t *textWriter) failures() {
 		add("    hint: %s", t.advice())
 	}
 	if t.Result.Result != Pass {
-		for _, s := range skips(t.Probes) {
+		for _, s := range skips(ofKind(t.Probes, KindPing)) {
 			add("%s %d of the pings: %s", t.odd("skipped"), s.count, s.why)
 		}
 	}
@@ -166,6 +167,8 @@ func (t *textWriter) advice() string {
 		return "what could not even be sent lacks a link or an address: `vxorch deploy` mends that"
 	case is(func(p Probe) bool { return p.Result == Fail && p.Stage == StageVTEP }):
 		return t.underlay()
+	case !is(func(p Probe) bool { return p.Result == Fail && p.Kind != KindMTU }):
+		return "small packets pass, so the underlay carries less than its devices' mtu says: give the network a smaller mtu in the inventory, or mend the path"
 	case is(func(p Probe) bool { return p.Result == Fail && p.FromHost == p.ToHost }):
 		return "pings within one host are lost, so " + bridges
 	case is(func(p Probe) bool { return p.Result == Pass && p.Stage == StageVTEP }):
@@ -246,7 +249,7 @@ func (t *textWriter) proofs() {
 	for _, network := range slices.Compact(networks) {
 		of := func(vtep bool) []Probe {
 			return slices.DeleteFunc(slices.Clone(t.Probes), func(p Probe) bool {
-				return p.Network != network || (p.Stage == StageVTEP) != vtep
+				return p.Network != network || p.Kind != KindPing || (p.Stage == StageVTEP) != vtep
 			})
 		}
 		vteps := of(true)
@@ -256,7 +259,16 @@ func (t *textWriter) proofs() {
 			t.line("VTEPs of %s: proof skipped, %s", network, why)
 		}
 		t.matrix("pings in "+network, of(false))
+		full := slices.DeleteFunc(ofKind(t.Probes, KindMTU), func(p Probe) bool { return p.Network != network || p.Result == Skipped })
+		if len(full) > 0 {
+			t.line("")
+			t.line("packets of full size between hosts in %s: %d of %d passed whole", network, count(full, passed), len(full))
+		}
 	}
+}
+
+func ofKind(probes []Probe, kind string) []Probe {
+	return slices.DeleteFunc(slices.Clone(probes), func(p Probe) bool { return p.Kind != kind })
 }
 
 // matrix writes the probes as a table from × to, round-trip times in it; or in

@@ -33,41 +33,71 @@ type Pair struct {
 	Guest    *hostapi.Guest // to send from inside; nil: not a VM
 	Mute     string         // why nothing can be sent; empty: it can
 	Target   netip.Addr
+	// Whole: with a packet as large as the sender's link carries, unfragmented.
+	Whole bool
 }
 
-// Mesh gives every directed pair of endpoints that share a network, each once:
+// Mesh gives the directed pairs of endpoints that share a network, each once:
 // first those between containers, then those with a VM at one end or both, whose
 // proof comes later since VMs take their time to start. Pairs of containers and
 // pairs of VMs on different hosts are the seed's proofs of their own; what else
-// there is belongs to the mesh.
-func Mesh(lab *inventory.Lab) (containers, vms []Pair) {
+// there is belongs to the mesh. Of a network with many endpoints it gives a
+// choice, unless full asks for all. From each host to each other one pair of
+// containers is added that fills its packets.
+func Mesh(lab *inventory.Lab, full bool) (containers, vms []Pair) {
 	ends := endpoints(lab)
-	for _, from := range ends {
-		for _, to := range ends {
-			if to.name == from.name {
+	for _, network := range lab.Networks {
+		stations := stationsOf(ends, network.Name)
+		hosts := make([]string, len(stations))
+		for i, s := range stations {
+			hosts[i] = s.host
+		}
+		filled := map[[2]string]bool{} // hosts
+		for _, chosen := range choose(hosts, full || len(stations) <= meshEnds, lab.Name+" "+network.Name) {
+			from, to := stations[chosen[0]], stations[chosen[1]]
+			if from.name == to.name {
+				continue // two legs of one endpoint
+			}
+			pair := from.pair(to)
+			if from.vm || to.vm {
+				vms = append(vms, pair)
 				continue
 			}
-			for _, leg := range from.legs {
-				for _, far := range to.legs {
-					if far.Network != leg.Network {
-						continue
-					}
-					pair := Pair{
-						Stage: meshStage(from, to), Network: leg.Network,
-						From: from.name, FromHost: from.host, Netns: from.netns, Guest: from.guest, Mute: from.mute,
-						FromVM: from.vmName(), ToVM: to.vmName(),
-						To: to.name, ToHost: to.host, Target: far.Address,
-					}
-					if from.vm || to.vm {
-						vms = append(vms, pair)
-					} else {
-						containers = append(containers, pair)
-					}
-				}
+			containers = append(containers, pair)
+			if between := [2]string{from.host, to.host}; from.host != to.host && !filled[between] {
+				filled[between] = true
+				pair.Whole = true
+				containers = append(containers, pair)
 			}
 		}
 	}
 	return containers, vms
+}
+
+// station is an endpoint's leg in a network.
+type station struct {
+	endpoint
+	leg inventory.Interface
+}
+
+func stationsOf(ends []endpoint, network string) []station {
+	var stations []station
+	for _, end := range ends {
+		for _, leg := range end.legs {
+			if leg.Network == network {
+				stations = append(stations, station{end, leg})
+			}
+		}
+	}
+	return stations
+}
+
+func (s station) pair(to station) Pair {
+	return Pair{
+		Stage: meshStage(s.endpoint, to.endpoint), Network: s.leg.Network,
+		From: s.name, FromHost: s.host, FromVM: s.vmName(), Netns: s.netns, Guest: s.guest, Mute: s.mute,
+		To: to.name, ToHost: to.host, ToVM: to.vmName(), Target: to.leg.Address,
+	}
 }
 
 // Among leaves the pairs of which both ends are on hosts; no hosts mean all.
@@ -126,14 +156,12 @@ func meshStage(from, to endpoint) string {
 }
 
 // VTEPs gives the directed pairs of hosts in a network of which changed is true
-// for one end at least.
-func VTEPs(network inventory.Network, hosts []string, changed map[string]bool) []Pair {
+// for one end at least; of very many hosts a choice, unless full asks for all.
+func VTEPs(network inventory.Network, hosts []string, changed map[string]bool, full bool) []Pair {
 	var pairs []Pair
-	for _, from := range hosts {
-		for _, to := range hosts {
-			if from == to || !changed[from] && !changed[to] {
-				continue
-			}
+	for _, chosen := range choose(hosts, full || len(hosts) <= pairHosts, network.Name) {
+		from, to := hosts[chosen[0]], hosts[chosen[1]]
+		if changed[from] || changed[to] {
 			pairs = append(pairs, Pair{
 				Stage: report.StageVTEP, Network: network.Name,
 				From: from, FromHost: from, To: to, ToHost: to, Target: network.VTEPs[to],
@@ -145,13 +173,16 @@ func VTEPs(network inventory.Network, hosts []string, changed map[string]bool) [
 
 // Probe is what the sending host is asked.
 func (p Pair) Probe() hostapi.Probe {
-	return hostapi.Probe{Netns: p.Netns, Guest: p.Guest, Target: p.Target, Bytes: pingBytes}
+	return hostapi.Probe{Netns: p.Netns, Guest: p.Guest, Target: p.Target, Bytes: pingBytes, Whole: p.Whole}
 }
 
 // Judge turns what came of p's probe into a row of the report.
 func (p Pair) Judge(r hostapi.ProbeResult) report.Probe {
 	row := p.row()
 	row.Sent, row.Received = r.Sent, r.Received
+	if p.Whole {
+		row.Bytes = r.Bytes
+	}
 	row.Result = report.Fail
 	if r.Received > 0 {
 		row.Result = report.Pass
@@ -173,8 +204,12 @@ func (p Pair) Skip(why string) report.Probe {
 }
 
 func (p Pair) row() report.Probe {
+	kind := report.KindPing
+	if p.Whole {
+		kind = report.KindMTU
+	}
 	return report.Probe{
-		Kind: "ping", Stage: p.Stage, Network: p.Network,
+		Kind: kind, Stage: p.Stage, Network: p.Network,
 		From: p.From, FromHost: p.FromHost, To: p.To, ToHost: p.ToHost,
 		Address: p.Target.String(), Bytes: pingBytes,
 	}

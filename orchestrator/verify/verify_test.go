@@ -53,6 +53,9 @@ func lines(pairs []verify.Pair) []string {
 		case p.Guest != nil:
 			way = "from inside " + p.Guest.Domain
 		}
+		if p.Whole {
+			way += " whole"
+		}
 		all = append(all, fmt.Sprintf("%s %s %s>%s %s %s", p.Stage, p.Network, p.From, p.To, p.Target, way))
 	}
 	slices.Sort(all)
@@ -60,10 +63,12 @@ func lines(pairs []verify.Pair) []string {
 }
 
 func TestMeshHasEveryPairThatSharesANetworkOnce(t *testing.T) {
-	containers, vms := verify.Mesh(parse(t))
+	containers, vms := verify.Mesh(parse(t), false)
 	want := []string{
 		"container blue a>b 10.1.0.12 from lu-a",
+		"container blue a>b 10.1.0.12 from lu-a whole",
 		"container blue b>a 10.1.0.11 from lu-b",
+		"container blue b>a 10.1.0.11 from lu-b whole",
 		"mesh red b>c 10.2.0.13 from lu-b",
 		"mesh red c>b 10.2.0.12 from lu-c",
 	}
@@ -102,7 +107,7 @@ func TestVTEPsArePairedWhereOneEndChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, p := range verify.VTEPs(network, hosts, c.changed) {
+			for _, p := range verify.VTEPs(network, hosts, c.changed, false) {
 				if p.Target != network.VTEPs[p.To] {
 					t.Errorf("%s>%s goes to %s", p.From, p.To, p.Target)
 				}

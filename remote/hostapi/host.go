@@ -102,6 +102,9 @@ type Probe struct {
 	Target netip.Addr `json:"target"`          // IPv4 or IPv6
 	Bytes  int        `json:"bytes"`           // ICMP payload; 0 is 56, as ping sends
 	Tries  int        `json:"tries"`           // 0 is 3, which is also the most
+	// Whole: as many bytes as the sender's link carries in one packet, instead of
+	// Bytes, and never in fragments; a byte more must not leave. Not from a Guest.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // ProbeResult is what came of one probe.
@@ -109,5 +112,6 @@ type ProbeResult struct {
 	Sent     int           `json:"sent"`
 	Received int           `json:"received"`
 	RTT      time.Duration `json:"rtt"`             // of the reply; 0 without one
+	Bytes    int           `json:"bytes,omitempty"` // ICMP payload of a Whole probe
 	Error    *Error        `json:"error,omitempty"` // why nothing could be sent
 }

@@ -387,6 +387,10 @@ func (b *bench) probe() {
 			b.Errorf("probe %d: %+v, want a reply", i, r)
 		}
 	}
+	whole := b.probes(hostapi.Probe{Netns: first.Netns, Target: second.Addresses[0].Addr(), Whole: true})[0]
+	if whole.Error != nil || whole.Received != 1 || whole.Bytes != 1400-28 {
+		b.Errorf("probe that fills a packet: %+v, want a reply of 1372 bytes", whole)
+	}
 	// Many at once keep their order: those to nobody are at known places.
 	var many []hostapi.Probe
 	for i := range 20 {

@@ -40,10 +40,22 @@ func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 			Kind: hostapi.KindInternal, Message: fmt.Sprintf("send to %v: network is unreachable", p.Target),
 		}}
 	}
-	if source != p.Target && !m.reaches(from, source, p.Target) {
-		return hostapi.ProbeResult{Sent: tries}
+	result := hostapi.ProbeResult{Sent: tries}
+	if p.Whole {
+		result.Bytes = from.MTU - headers(p.Target)
 	}
-	return hostapi.ProbeResult{Sent: 1, Received: 1, RTT: 100*time.Microsecond + m.latency}
+	if source == p.Target || m.reaches(from, source, p.Target) {
+		result.Sent, result.Received, result.RTT = 1, 1, 100*time.Microsecond+m.latency
+	}
+	return result
+}
+
+// headers are the bytes of a ping's IP and ICMP headers.
+func headers(target netip.Addr) int {
+	if target.Is6() {
+		return 40 + 8
+	}
+	return 20 + 8
 }
 
 // reaches tells whether a frame that leaves from for target finds it, and

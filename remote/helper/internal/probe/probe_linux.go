@@ -18,8 +18,8 @@ import (
 // Run runs all probes at once and gives one result a probe, in their order. A
 // lost reply is a result, not an error. The error is an *hostapi.Error: of
 // KindInvalid if a probe makes no sense, and then none is sent; of KindCanceled
-// if ctx ended. It opens one socket a namespace and address family, however
-// many probes there are. Safe for concurrent use.
+// if ctx ended. It opens one socket a namespace, address family and way of
+// sending, however many probes there are. Safe for concurrent use.
 func Run(ctx context.Context, probes []hostapi.Probe) ([]hostapi.ProbeResult, error) {
 	results := make([]hostapi.ProbeResult, len(probes))
 	senders, err := group(probes, results)
@@ -54,8 +54,8 @@ func Run(ctx context.Context, probes []hostapi.Probe) ([]hostapi.ProbeResult, er
 // the order of namespaces.
 func group(probes []hostapi.Probe, results []hostapi.ProbeResult) ([]*sender, error) {
 	type key struct {
-		netns string
-		v6    bool
+		netns     string
+		v6, whole bool
 	}
 	senders := map[key]*sender{}
 	for i, p := range probes {
@@ -74,10 +74,10 @@ func group(probes []hostapi.Probe, results []hostapi.ProbeResult) ([]*sender, er
 		if problem != "" {
 			return nil, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("probe %d: %s", i, problem)}
 		}
-		k := key{p.Netns, target.Is6()}
+		k := key{p.Netns, target.Is6(), p.Whole}
 		s := senders[k]
 		if s == nil {
-			s = &sender{netns: p.Netns, v6: k.v6, finished: make(chan struct{})}
+			s = &sender{netns: p.Netns, v6: k.v6, whole: k.whole, finished: make(chan struct{})}
 			senders[k] = s
 		}
 		s.exchanges = append(s.exchanges, &exchange{

@@ -39,6 +39,7 @@ const (
 type sender struct {
 	netns     string
 	v6        bool
+	whole     bool // sends as much as fits into one packet
 	exchanges []*exchange
 
 	conn     *net.IPConn
@@ -83,9 +84,14 @@ func (s *sender) open() error {
 }
 
 func (s *sender) prepare() error {
+	if s.whole {
+		if err := s.fill(); err != nil {
+			return err
+		}
+	}
 	size := 0
 	for _, e := range s.exchanges {
-		size = max(size, e.bytes)
+		size = max(size, e.bytes+1) // a whole packet's is tried with a byte more
 	}
 	s.payload = make([]byte, size)
 	var id [2]byte
@@ -225,6 +231,12 @@ func (s *sender) request(i, try int) {
 	}
 	e.sentAt[try] = now
 	s.mu.Unlock()
+	if err == nil && s.whole && try == 0 && s.exceeds(e) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.fail(e, tooMuch(e))
+		return
+	}
 	if err == nil {
 		_, err = s.conn.WriteToIP(packet, &net.IPAddr{IP: e.target.AsSlice()})
 	}
