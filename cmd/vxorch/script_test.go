@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"os"
@@ -124,8 +125,10 @@ func snapshot(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // hostState is a sandbox host as its kernel and its disk show it: links,
-// addresses, routes, namespaces, mounts, files, processes and sysctls. Of its
-// disk it takes what differs from the machine's, which others use too.
+// addresses, routes and rules, neighbours and forwarding entries, groups, packet
+// filter, namespaces, mounts, files and what is in small ones, processes, sysctls,
+// and what libvirt has. Of its disk it takes what differs from the machine's,
+// which others use too.
 func hostState(box *sandbox.Sandbox, host string) (string, error) {
 	var out, errs strings.Builder
 	code, err := box.HostExec(context.Background(), host, []string{"sh", "-c", kernelState}, strings.NewReader(""), &out, &errs)
@@ -156,7 +159,15 @@ func hostState(box *sandbox.Sandbox, host string) (string, error) {
 			if entry.IsDir() {
 				size = 0 // it tells of the past
 			}
-			fmt.Fprintln(&out, rel, info.Mode(), size)
+			var sum [sha256.Size]byte
+			if info.Mode().IsRegular() && size <= smallFile {
+				text, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				sum = sha256.Sum256(text)
+			}
+			fmt.Fprintf(&out, "%s %v %d %x\n", rel, info.Mode(), size, sum[:8])
 			return nil
 		})
 		if err != nil {
@@ -172,6 +183,11 @@ var transient = map[string]bool{
 	"/root/.cache": true, "/var/log": true, "/var/cache/libvirt": true, "/var/lib/libvirt/images/vxorch": true, "/var/lib/libvirt/qemu": true, "/etc/libvirt/qemu": true,
 }
 
+// smallFile is the size up to which a snapshot tells what is in a file.
+const smallFile = 64 << 10
+
+// kernelState leaves out what others than vxorch change by the way: neighbours on
+// the underlay, which age, and counters.
 const kernelState = `
 while grep -qs vxhelper /proc/[0-9]*/comm; do sleep 0.02; done
 while ip addr | grep -q tentative; do sleep 0.05; done
@@ -179,9 +195,16 @@ ip -d -o link | sed 's/^[0-9]*: //; s/_timer *[0-9.]*//g'
 ip -o addr | sed 's/^[0-9]*: //; s/valid_lft.*//'
 ip route show table all
 ip -6 route show table all
+ip rule; ip -6 rule
+ip neigh | grep -v 'dev \(eth0\|ens7\) '
+bridge fdb show; bridge vlan show; bridge mdb show | grep -v '^ *[0-9]*: *$'
+ip maddr | sed 's/^[0-9]*://'
+if command -v nft >/dev/null; then nft list ruleset; fi
+if [ -S /run/libvirt/libvirt-sock ]; then for what in list net-list pool-list nwfilter-list; do virsh -q $what $([ $what = nwfilter-list ] || echo --all); done; fi
 ip netns list
 cut -d' ' -f5,9- /proc/self/mountinfo | sort
 find /run /tmp -path /run/libvirt -prune -o -printf '%p %y %m %s\n' | sort
+find /run /tmp -path /run/libvirt -prune -o -type f -size -64k -print0 | sort -z | xargs -0 sha256sum
 for p in /proc/[0-9]*; do tr '\0\n' '  ' <$p/cmdline 2>/dev/null; echo; done | grep -v 'sh -c\|sshd: \|^$\|tr \|sort\|grep' | sort
 sysctl -a -r '^net' 2>/dev/null | grep -v 'nf_conntrack_count\|gc_stats' | sort
 `
