@@ -36,14 +36,17 @@ func (c *Controller) Check(ctx context.Context, lab *inventory.Lab) Outcome {
 		return req
 	})
 	in.Known = s.lastKnown(s.recall())
+	s.tryMulticast(ctx, facts, &in)
 	p, problems := plan.Deploy(lab, facts, in)
 	e := preflight.Evidence{
 		Ground: plan.Survey(lab, facts, in), Problems: append(problems, p.Blocks()...), Uploads: p.Uploads,
-		Came: preflight.Came{Unsent: map[uint32]*hostapi.Error{}, Heard: map[string]map[uint32]bool{}},
+		Came: noneCame(),
 	}
 	token := tryToken()
 	e.Seen = s.look(ctx, token, facts, e.Ground)
-	s.tryUnderlay(ctx, token, &e)
+	s.try(ctx, token, &e, func(hosts []string) preflight.Try {
+		return preflight.NewTry(e.Ground, hosts, uint64(s.c.Now().UnixNano()))
+	})
 	for name, seen := range e.Seen {
 		seen.Gone = s.run.Err(name) != nil
 		e.Seen[name] = seen
@@ -57,6 +60,10 @@ func (c *Controller) Check(ctx context.Context, lab *inventory.Lab) Outcome {
 		out.Result.Result = report.Fail
 	}
 	return out
+}
+
+func noneCame() preflight.Came {
+	return preflight.Came{Unsent: map[uint32]*hostapi.Error{}, Heard: map[string]map[uint32]bool{}}
 }
 
 // tryToken tells the datagrams of this try from all others.
@@ -146,26 +153,26 @@ func ahead(host, began, ended time.Time) time.Duration {
 	return 0
 }
 
-// tryUnderlay has all hosts send each other datagrams, as the lab's tunnels will
-// do, and collects what came. All listen before the first one sends. What did not
-// come is sent once more.
-func (s *session) tryUnderlay(ctx context.Context, token string, e *preflight.Evidence) {
-	var hosts []string
+// try has the hosts that listen send each other datagrams, as the lab's tunnels
+// will do, and collects what came. All listen before the first one sends. What did
+// not come is sent once more.
+func (s *session) try(ctx context.Context, token string, e *preflight.Evidence, what func(hosts []string) preflight.Try) (hosts []string) {
 	for name, seen := range e.Seen {
 		if seen.Check != nil && seen.Check.Deaf == nil && e.Ground.Underlays[name].Device != "" {
 			hosts = append(hosts, name)
 		}
 	}
-	e.Try = preflight.NewTry(e.Ground, hosts, uint64(s.c.Now().UnixNano()))
+	e.Try = what(hosts)
 	var again map[uint32]bool // nil: all
 	for range 2 {
 		if len(e.Try.Attempts) == 0 || again != nil && len(again) == 0 {
-			return
+			break
 		}
 		s.sendTry(ctx, token, e, hosts, again)
 		s.hear(ctx, e, hosts)
 		again = e.Try.Missing(e.Came, hosts)
 	}
+	return hosts
 }
 
 func (s *session) sendTry(ctx context.Context, token string, e *preflight.Evidence, hosts []string, ids map[uint32]bool) {

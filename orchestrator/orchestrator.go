@@ -67,6 +67,7 @@ func (c *Controller) Plan(ctx context.Context, lab *inventory.Lab) Outcome {
 	known := s.recall()
 	s.nameLeft(known, facts)
 	in.Known = s.lastKnown(known)
+	s.tryMulticast(ctx, facts, &in)
 	p, problems := plan.Deploy(lab, facts, in)
 	return s.outcome("plan", p, append(problems, p.Blocks()...))
 }
@@ -84,6 +85,7 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 	known := s.recall()
 	s.nameLeft(known, facts)
 	in.Known = s.lastKnown(known)
+	s.tryMulticast(ctx, facts, &in)
 	p, problems := plan.Deploy(lab, facts, in)
 	if s.locked() || len(problems) > 0 {
 		return s.outcome("deploy", plan.Plan{}, problems)

@@ -71,12 +71,41 @@ func NewTry(ground plan.Ground, hosts []string, seed uint64) Try {
 			}
 		}
 	}
+	t.addGroups(ground, hosts)
+	return t
+}
+
+// NewGroupTry derives the datagrams that show whether multicast passes between
+// hosts, and no others.
+func NewGroupTry(ground plan.Ground, hosts []string) Try {
+	var t Try
+	hosts = slices.Sorted(slices.Values(hosts))
+	t.addGroups(ground, hosts)
+	return t
+}
+
+func (t *Try) addGroups(ground plan.Ground, hosts []string) {
 	for _, g := range groups(ground) {
 		for _, from := range hosts {
 			t.add(from, "", hostapi.Datagram{To: g.address, Port: g.port})
 		}
 	}
-	return t
+}
+
+// GroupPasses tells whether, in a try between hosts, a network's group reached
+// everybody from everybody.
+func (t Try) GroupPasses(network inventory.Network, hosts []string, came Came) bool {
+	for _, a := range t.Attempts {
+		if a.To != "" || a.Datagram.To != network.Group || a.Port != network.Port {
+			continue
+		}
+		for _, to := range hosts {
+			if to != a.From && !came.Heard[to][a.ID] {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (t *Try) add(from, to string, d hostapi.Datagram) {

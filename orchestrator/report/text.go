@@ -237,10 +237,10 @@ func (t *textWriter) hosts() {
 // endpoints.
 func (t *textWriter) proofs() {
 	var networks []string
-	unproved := map[string]string{}
+	settled := map[string]Network{}
 	for _, n := range t.Topology.Networks {
 		networks = append(networks, n.Name)
-		unproved[n.Name] = n.Unproved
+		settled[n.Name] = n
 	}
 	for _, p := range t.Probes {
 		networks = append(networks, p.Network)
@@ -252,9 +252,13 @@ func (t *textWriter) proofs() {
 				return p.Network != network || p.Kind != KindPing || (p.Stage == StageVTEP) != vtep
 			})
 		}
+		if n := settled[network]; n.FloodWhy != "" {
+			t.line("")
+			t.line("flooding of %s: %s, since %s", network, n.Flood, n.FloodWhy)
+		}
 		vteps := of(true)
 		t.matrix("VTEPs of "+network, vteps)
-		if why := unproved[network]; why != "" {
+		if why := settled[network].Unproved; why != "" {
 			t.line("")
 			t.line("VTEPs of %s: proof skipped, %s", network, why)
 		}
