@@ -260,8 +260,11 @@ func (s store) image(i hostapi.Image) (path string, base disk, err error) {
 	if err != nil {
 		return "", disk{}, fmt.Errorf("read image %v: %w", i, err)
 	}
+	// Which file of this host it would be only the image's maker knows.
+	if i.SHA256 != "" && base.outside {
+		return "", disk{}, invalid("image %v has its data in another file: convert it first (qemu-img convert)", i)
+	}
 	if i.SHA256 != "" && base.backing != "" {
-		// Which file of this host that is only the image's maker knows.
 		return "", disk{}, invalid("image %v stands on another image, %q: flatten it first (qemu-img convert)", i, base.backing)
 	}
 	return path, base, nil

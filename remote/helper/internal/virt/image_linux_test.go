@@ -134,7 +134,7 @@ func TestDiskTooFullIsToldBeforeAnythingIsWritten(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(disks, "ballast"), make([]byte, 200<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err = h.store.makeDisks(hostapi.Mark{Lab: "lu"}, hostapi.Domain{Name: "vm1"}, path, disk{formatRaw, 1 << 20, ""})
+	err = h.store.makeDisks(hostapi.Mark{Lab: "lu"}, hostapi.Domain{Name: "vm1"}, path, disk{format: formatRaw, virtual: 1 << 20, backing: ""})
 	if !errors.Is(err, hostapi.ErrBusy) {
 		t.Errorf("makeDisks: %v, want ErrBusy", err)
 	}
@@ -160,6 +160,23 @@ func TestImageOnAnotherImageIsRefused(t *testing.T) {
 	}
 	if _, _, err := h.store.image(hostapi.Image{SHA256: name}); !errors.Is(err, hostapi.ErrInvalid) || !strings.Contains(err.Error(), secret) {
 		t.Errorf("image: %v, want ErrInvalid that names %s", err, secret)
+	}
+}
+
+func TestImageWithItsDataInAnotherFileIsRefused(t *testing.T) {
+	h := newHost(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	data, err := os.ReadFile(image(t, "qcow2", 1<<20, "-o", "data_file="+secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	name := hex.EncodeToString(sum[:])
+	if err := h.put(t.Context(), data, name, maxChunk); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := h.store.image(hostapi.Image{SHA256: name}); !errors.Is(err, hostapi.ErrInvalid) || !strings.Contains(err.Error(), "another file") {
+		t.Errorf("image: %v, want ErrInvalid", err)
 	}
 }
 

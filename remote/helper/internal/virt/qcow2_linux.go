@@ -55,7 +55,12 @@ type disk struct {
 	format  string
 	virtual int64  // bytes that the guest sees
 	backing string // path; empty: none
+	outside bool   // its data is in another file
 }
+
+// externalData is the incompatible feature of an image whose data is in another
+// file, named in the image (docs/interop/qcow2.txt).
+const externalData = 1 << 2
 
 // readDisk looks at a disk image. Anything that is not qcow2 is raw.
 func readDisk(path string) (disk, error) {
@@ -79,7 +84,7 @@ func readDisk(path string) (disk, error) {
 	if err != nil || string(h.Magic[:]) != qcowMagic {
 		return disk{format: formatRaw, virtual: (info.Size() + sector - 1) / sector * sector}, nil
 	}
-	d := disk{format: formatQcow2, virtual: int64(h.Size)}
+	d := disk{format: formatQcow2, virtual: int64(h.Size), outside: h.Version >= 3 && h.Incompatible&externalData != 0}
 	if h.BackingOffset != 0 {
 		if h.BackingSize > maxBackingName {
 			return disk{}, invalid("%s is a damaged qcow2 image: its backing file's name has %d bytes", path, h.BackingSize)

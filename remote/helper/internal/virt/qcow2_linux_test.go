@@ -46,7 +46,7 @@ func TestOverlayIsWhatQEMUTakesForOne(t *testing.T) {
 			if err := os.WriteFile(over, data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := readDisk(over); err != nil || got != (disk{"qcow2", c.size, path}) {
+			if got, err := readDisk(over); err != nil || got != (disk{format: "qcow2", virtual: c.size, backing: path}) {
 				t.Errorf("readDisk(overlay) = %+v, %v", got, err)
 			}
 			if out, err := exec.Command("qemu-img", "check", over).CombinedOutput(); err != nil {
