@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"slices"
 )
 
 // WriteJSON writes r as the contract has it: lists are never null, times are
@@ -27,6 +28,7 @@ func presentable(r *Result) *Result {
 		for j := range h.Stages {
 			s := &h.Stages[j]
 			s.Started, s.Seconds = round(s.Started, 6), round(s.Seconds, 6)
+			s.Notes = slices.Clone(s.Notes)
 		}
 	}
 	c.Probes = list(r.Probes)

@@ -429,17 +429,21 @@ func cleaned(r *Result) *Result {
 			*s = Clean(*s)
 		}
 	}
-	clean(&c.Lab, &c.Verb, &c.Result)
+	clean(&c.Lab, &c.Verb, &c.Result, &c.Error)
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
 		clean(&h.Name, &h.Address, &h.Result, &h.Error, &h.Hint)
 		for j := range h.Stages {
-			clean(&h.Stages[j].Name)
+			stage := &h.Stages[j]
+			clean(&stage.Name, &stage.Result, &stage.Error)
+			for k := range stage.Notes {
+				clean(&stage.Notes[k])
+			}
 		}
 	}
 	for i := range c.Probes {
 		p := &c.Probes[i]
-		clean(&p.Kind, &p.Network, &p.From, &p.FromHost, &p.To, &p.ToHost, &p.Address, &p.Error)
+		clean(&p.Kind, &p.Stage, &p.Network, &p.From, &p.FromHost, &p.To, &p.ToHost, &p.Address, &p.Result, &p.Error, &p.Hint)
 	}
 	for i := range c.Findings {
 		f := &c.Findings[i]
@@ -453,7 +457,15 @@ func cleaned(r *Result) *Result {
 		}
 	}
 	for i := range c.Topology.Networks {
-		clean(&c.Topology.Networks[i].Name, &c.Topology.Networks[i].Group)
+		n := &c.Topology.Networks[i]
+		clean(&n.Name, &n.Group, &n.Flood, &n.Subnet, &n.Unproved)
+	}
+	for i := range c.Topology.Endpoints {
+		e := &c.Topology.Endpoints[i]
+		clean(&e.Name, &e.Kind, &e.Host, &e.Network, &e.Address, &e.MAC)
+	}
+	for i := range c.Left {
+		clean(&c.Left[i].Name, &c.Left[i].Address, &c.Left[i].Destroy)
 	}
 	return c
 }

@@ -164,8 +164,9 @@ func (r *Run) Skip(host, stage, why string) {
 }
 
 // Note records what a person should know of a host's stage that is under way,
-// and shows it.
+// and shows it. The words are the host's.
 func (r *Run) Note(host, stage, note string) {
+	note = report.Clean(note)
 	r.mu.Lock()
 	key := hostStage{host, stage}
 	r.notes[key] = append(r.notes[key], note)
