@@ -23,11 +23,16 @@ import (
 
 func main() {
 	sandbox.InitIfAsked()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := invoke(ctx, os.Args, streams{os.Stdin, os.Stdout, os.Stderr})
-	stop()
-	os.Exit(code)
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals) // a second one ends the process at once
+		fmt.Fprintln(os.Stderr, "vxorch: interrupted: hosts end what they are at; once more ends vxorch at once")
+		cancel()
+	}()
+	os.Exit(invoke(ctx, os.Args, streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // streams are the process's standard streams.
