@@ -51,12 +51,14 @@ func (d *deployment) removeStale(host string) (steps []hostapi.Step, removals []
 	})
 	for _, s := range steps {
 		kind, name := s.Object()
+		// Of several of one name, which only a host that lies can have, the one
+		// that the step is for.
 		var mark *hostapi.Mark
 		switch {
 		case s.Namespace != nil:
-			mark = findNamespace(d.facts[host], name).Mark
+			mark = find(d.facts[host].Namespaces, func(n *hostapi.NamespaceFacts) bool { return n.Name == name && d.ours(n.Mark) }).Mark
 		case s.Domain != nil:
-			mark = findDomain(d.facts[host].Virt, name).Mark
+			mark = find(d.facts[host].Virt.Domains, func(w *hostapi.DomainFacts) bool { return w.Name == name && d.ours(w.Mark) }).Mark
 		default:
 			continue // goes with its workload
 		}
@@ -64,6 +66,8 @@ func (d *deployment) removeStale(host string) (steps []hostapi.Step, removals []
 	}
 	return steps, removals
 }
+
+func (d *deployment) ours(m *hostapi.Mark) bool { return m != nil && m.Lab == d.lab.Name }
 
 // teardown removes, in the reverse order of creation, what bears the lab's mark
 // and is doomed. A veth goes before its namespace: the kernel would take it away
