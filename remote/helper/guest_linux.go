@@ -79,6 +79,8 @@ func (h *host) guest(ctx context.Context, lab string, w hostapi.Guest) (changed 
 	}
 	if tail := shown(h.virt.ConsoleLog(lab, w.Domain, consoleTail)); tail != "" {
 		e.Message += "; its console ends with:\n" + tail
+	} else {
+		e.Message += "; its console said nothing"
 	}
 	return changed, note, e
 }
@@ -166,7 +168,10 @@ func (h *host) onConsole(ctx context.Context, lab string, w hostapi.Guest, do fu
 	c := console.New(stream, console.Options{})
 	defer c.Close()
 	if err := c.Login(ctx, w.Login.User, w.Login.Password); err != nil {
-		return cmp.Or(stream.Cause(), err)
+		if cause := stream.Cause(); cause != nil && ctx.Err() == nil {
+			return cause
+		}
+		return err
 	}
 	err = do(c)
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangUpLimit)
