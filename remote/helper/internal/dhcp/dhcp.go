@@ -7,9 +7,11 @@
 package dhcp
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"vxorch/remote/hostapi"
 )
@@ -32,6 +34,13 @@ func self(guest netip.Addr) netip.Addr {
 		return first.Next()
 	}
 	return first
+}
+
+// LinkLocal is an address of RFC 3927's, always the same for a MAC.
+func LinkLocal(mac string) netip.Prefix {
+	sum := sha256.Sum256([]byte(strings.ToLower(mac)))
+	// §2.1: not of the first 256 nor of the last.
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{169, 254, 1 + sum[0]%254, sum[1]}), 16)
 }
 
 // check gives the MAC of l, and an error of KindInvalid if l makes no sense.

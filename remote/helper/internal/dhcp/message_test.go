@@ -2,9 +2,11 @@ package dhcp
 
 import (
 	"encoding/hex"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,6 +115,22 @@ func TestAServerNeverHasItsGuestsAddress(t *testing.T) {
 	reply, ok := l.answer(message{kind: discover, mac: mac})
 	if !ok || reply.server == own {
 		t.Errorf("offer %t by %s of %s", ok, reply.server, reply.yours)
+	}
+}
+
+func TestLinkLocalAddressIsOneThatAGuestMayHave(t *testing.T) {
+	seen := map[netip.Addr]bool{}
+	for i := range 1000 {
+		mac := fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&0xff)
+		p := LinkLocal(mac)
+		b := p.Addr().As4()
+		if b[0] != 169 || b[1] != 254 || b[2] == 0 || b[2] == 255 || p.Bits() != 16 || p != LinkLocal(strings.ToUpper(mac)) {
+			t.Fatalf("LinkLocal(%s) = %v, want one of 169.254.1.0…169.254.254.255, with /16, always the same", mac, p)
+		}
+		seen[p.Addr()] = true
+	}
+	if len(seen) < 950 {
+		t.Errorf("1000 MACs have %d addresses", len(seen))
 	}
 }
 
