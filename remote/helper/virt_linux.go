@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,21 +91,12 @@ func hush(w hostapi.Domain) error {
 // lease answers the DHCP requests of a domain's guest until endLeases.
 func (h *host) lease(ctx context.Context, domain string, interfaces []hostapi.DomainInterface) error {
 	for _, i := range interfaces {
-		for _, address := range i.Addresses {
-			if !address.Addr().Is4() {
-				continue
-			}
-			lease := dhcp.Lease{MAC: i.MAC, Address: address, MTU: i.MTU, Hostname: domain}
-			// What it serves, it serves for the session, not for this step.
-			server, err := dhcp.Serve(context.WithoutCancel(ctx), i.Tap, []dhcp.Lease{lease})
-			if err != nil {
-				h.endLeases(domain)
-				return fmt.Errorf("answer DHCP on %s: %w", i.Tap, err)
-			}
-			h.mu.Lock()
-			h.leases[domain] = append(h.leases[domain], server)
-			h.mu.Unlock()
-			break // one lease a MAC
+		lease := dhcp.Lease{MAC: i.MAC, Address: leased(i), MTU: i.MTU, Hostname: domain}
+		// What it serves, it serves for the session, not for this step.
+		server, err := dhcp.Serve(context.WithoutCancel(ctx), i.Tap, []dhcp.Lease{lease})
+		if err != nil {
+			h.endLeases(domain)
+			return fmt.Errorf("answer DHCP on %s: %w", i.Tap, err)
 		}
 	}
 	return nil
@@ -113,6 +105,18 @@ func (h *host) lease(ctx context.Context, domain string, interfaces []hostapi.Do
 // leasing says whether the domain's guest has its DHCP requests answered.
 func (h *host) leasing(domain string) bool {
 	h.mu.Lock()
+// leased is what an interface's MAC has a lease of: its first IPv4 address. One
+// that has none gets what a guest gives itself that nobody answers (RFC 3927), so
+// that it does not wait for minutes before it looks for its seed.
+func leased(i hostapi.DomainInterface) netip.Prefix {
+	for _, a := range i.Addresses {
+		if a.Addr().Is4() {
+			return a
+		}
+	}
+	return dhcp.LinkLocal(i.MAC)
+}
+
 	defer h.mu.Unlock()
 	return len(h.leases[domain]) > 0
 }
