@@ -8,12 +8,15 @@ import (
 
 	"vxorch/inventory"
 	"vxorch/orchestrator/plan"
+	"vxorch/orchestrator/report"
+	"vxorch/orchestrator/run"
 	"vxorch/remote/hostapi"
 )
 
 // Clean has the hosts remove the helpers and base images that nothing uses any
 // more, of whatever lab, and gives what was removed by host. What stands is not
-// touched. Only the lab's hosts matter.
+// touched. Only the lab's hosts matter. On this machine, run.Here, it removes the
+// images that were fetched and not used for long.
 func (c *Controller) Clean(ctx context.Context, lab *inventory.Lab) (o Outcome, removed map[string][]string) {
 	s := c.begin(lab)
 	defer s.close()
@@ -35,5 +38,14 @@ func (c *Controller) Clean(ctx context.Context, lab *inventory.Lab) (o Outcome, 
 			return gone, err
 		})
 	})
-	return s.outcome("clean", plan.Plan{}, nil), removed
+	gone, err := c.Images.Prune(c.Now())
+	if len(gone) > 0 {
+		removed[run.Here] = gone
+	}
+	out := s.outcome("clean", plan.Plan{}, nil)
+	if err != nil {
+		out.Errs = append(out.Errs, fmt.Errorf("clean the cache of images: %w", err))
+		out.Result.Result = report.Fail
+	}
+	return out, removed
 }

@@ -10,13 +10,15 @@ import (
 	"vxorch/inventory"
 	"vxorch/orchestrator"
 	"vxorch/orchestrator/report"
+	"vxorch/orchestrator/run"
 )
 
 func cleanVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "clean", Usage: "remove cached helpers and images that nothing uses", ArgsUsage: "[INVENTORY]",
-		Description: "On the lab's hosts, of whatever lab they are. What stands is not touched; the helper that does this stays, too.",
-		Flags:       runFlags(), OnUsageError: badUsage,
+		Description: "On the lab's hosts, of whatever lab they are. What stands, and what a verb at work needs, is not touched; the helper that\n" +
+			"does this stays, too. On this machine: images that were fetched and not used for 30 days.",
+		Flags: runFlags(), OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			var removed map[string][]string
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, _ asker) (out orchestrator.Outcome) {
@@ -36,11 +38,15 @@ func cleanVerb(s streams) *cli.Command {
 	}
 }
 
-// writeRemoved lists what hosts are rid of.
+// writeRemoved lists what this machine and the hosts are rid of.
 func writeRemoved(w io.Writer, r *report.Result, removed map[string][]string) error {
+	names := []string{run.Here}
 	for _, h := range r.Hosts {
-		for _, path := range removed[h.Name] {
-			if _, err := fmt.Fprintf(w, "%s: removed %s\n", h.Name, report.Clean(path)); err != nil {
+		names = append(names, h.Name)
+	}
+	for _, name := range names {
+		for _, path := range removed[name] {
+			if _, err := fmt.Fprintf(w, "%s: removed %s\n", name, report.Clean(path)); err != nil {
 				return err
 			}
 		}

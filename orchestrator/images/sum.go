@@ -55,11 +55,13 @@ func (c Cache) sum(ctx context.Context, path string, progress Progress) (Source,
 		return Source{}, fmt.Errorf("%s is empty", path)
 	}
 	is := describe(path, info)
-	name := "sum-" + digest(path) + ".json"
+	name := sumName(path)
 	var before known
 	if c.readJSON(name, &before) && len(before.SHA256) == hex.EncodedLen(sha256.Size) {
 		is.SHA256 = before.SHA256
 		if before == is {
+			now := time.Now()
+			_ = os.Chtimes(filepath.Join(c.Dir, name), now, now) // for Prune, which at worst has it fetched again
 			return Source{SHA256: is.SHA256, Size: is.Size, Path: path}, nil
 		}
 	}
@@ -79,6 +81,9 @@ func (c Cache) sum(ctx context.Context, path string, progress Progress) (Source,
 	}
 	return Source{SHA256: is.SHA256, Size: is.Size, Path: path}, nil
 }
+
+// sumName is the cache's file about the sum of the file at that absolute path.
+func sumName(path string) string { return "sum-" + digest(path) + ".json" }
 
 // hash gives the SHA-256 of a file of that size.
 func hash(ctx context.Context, file io.Reader, size int64, progress Progress) (string, error) {
