@@ -44,7 +44,7 @@ func (s *session) prepareImages(ctx context.Context) (plan.Inputs, error) {
 		asked[image.Name] = true
 		if image.Path != "" {
 			mu.Lock()
-			in.Images[image.Name] = hostapi.Image{Path: image.Path}
+			in.Images[image.Name] = hostapi.Image{Path: image.Path, Sum: image.SHA256}
 			mu.Unlock()
 			continue
 		}

@@ -32,10 +32,11 @@ type ImageChunk struct {
 }
 
 // Image says what a VM's disk begins as: a base image of the store or a file
-// that the host has already. Exactly one is set.
+// that the host has already. Exactly one of SHA256 and Path is set.
 type Image struct {
 	SHA256 string `json:"sha256,omitempty"` // of the store
 	Path   string `json:"path,omitempty"`   // absolute, on the host; never written to
+	Sum    string `json:"sum,omitempty"`    // SHA-256 that the file at Path has to have when a disk begins as it; empty: any
 }
 
 // Short names the image for people.
@@ -92,10 +93,11 @@ type DomainInterface struct {
 }
 
 // Spec is a fingerprint of everything about the domain that a change of needs a
-// new one: all but its mark, its lease and the password of its screen. It is kept
+// new one: all but its mark, its lease, what its image's sum has to be and the
+// password of its screen. It is kept
 // in the mark, which more people may read than may know the password.
 func (w Domain) Spec() string {
-	w.For, w.Lease = "", false
+	w.For, w.Lease, w.Image.Sum = "", false, ""
 	if w.VNC != nil {
 		screen := *w.VNC
 		screen.Password = ""

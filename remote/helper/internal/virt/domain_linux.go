@@ -57,6 +57,9 @@ func (h *Host) EnsureDomain(ctx context.Context, m hostapi.Mark, w hostapi.Domai
 	}
 	// Before anything is taken away: whether the new one can be made.
 	path, base, err := h.store.image(w.Image)
+	if err == nil && w.Image.Sum != "" {
+		err = checkSum(ctx, path, w.Image.Sum)
+	}
 	if err != nil {
 		return false, err
 	}

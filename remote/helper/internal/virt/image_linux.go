@@ -270,9 +270,31 @@ func (s store) image(i hostapi.Image) (path string, base disk, err error) {
 	return path, base, nil
 }
 
-// Clean removes base images that no lab's disk stands on, and uploads that were
-// given up, and tells their paths.
-func (h *Host) Clean(ctx context.Context) (removed []string, err error) {
+// checkSum refuses an image given by its path that has another SHA-256 than want.
+func checkSum(ctx context.Context, path, want string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, reader{ctx, file}); err != nil {
+		return fmt.Errorf("read image %s: %w", path, err)
+	}
+	if sum := hex.EncodeToString(hash.Sum(nil)); sum != want {
+		return &hostapi.Error{
+			Kind: hostapi.KindInvalid, Message: fmt.Sprintf("the SHA-256 of %s is %s, not %s as the inventory says", path, sum, want),
+			Hint: "if the image is the right one, write its sum into the inventory, else bring it there again",
+		}
+	}
+	return nil
+}
+
+// Clean removes base images that no lab's disk stands on and no other session
+// holds, and uploads that were given up, and tells their paths. While somebody is
+// at work no upload is taken for one of these.
+func (h *Host) Clean(ctx context.Context, atWork bool) (removed []string, err error) {
+	h.LetGo() // what this session brought it does not need any more
 	s := h.store
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -394,8 +395,17 @@ func TestImageGivenByItsPathStaysAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := s.wantedDomain()
-	w.Image = hostapi.Image{Path: path}
+	w.Image = hostapi.Image{Path: path, Sum: strings.Repeat("0", 64)}
+	if _, err := s.EnsureDomain(t.Context(), whose, w, nil); !errors.Is(err, hostapi.ErrInvalid) || !strings.Contains(err.Error(), "not 0000") {
+		t.Errorf("with another sum: %v, want ErrInvalid that names it", err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Image.Sum = fmt.Sprintf("%x", sha256.Sum256(data))
 	s.ensureDomain(w, true)
+	w.Image.Sum = "" // what it has to be is no part of what it is
 	s.ensureDomain(w, false)
 	for _, when := range []string{"while the VM runs", "when it is gone"} {
 		after, err := os.Stat(path)
