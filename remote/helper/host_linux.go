@@ -86,6 +86,11 @@ func (h *host) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi
 	if query == nil && h.virt.Keeps(req.Lab) {
 		query = &hostapi.VirtQuery{} // VMs that an earlier inventory had
 	}
+	if req.Lock != nil && query != nil {
+		if err := h.virt.Hold(query.Images); err != nil {
+			return hostapi.Facts{}, failure(ctx, err)
+		}
+	}
 	facts, err := h.kernel.Observe(ctx, req, h.store)
 	if err == nil && query != nil {
 		facts.Virt, err = h.virt.Observe(ctx, req.Lab, *query)
@@ -236,6 +241,7 @@ func (h *host) Close() error {
 	for _, lab := range slices.Sorted(maps.Keys(h.locks)) {
 		errs = append(errs, h.release(h.locks[lab]))
 	}
+	h.virt.LetGo()
 	h.kernel.Close()
 	if err := errors.Join(errs...); err != nil {
 		return hostapi.AsError(err)

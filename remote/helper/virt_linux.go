@@ -98,13 +98,13 @@ func (h *host) lease(ctx context.Context, domain string, interfaces []hostapi.Do
 			h.endLeases(domain)
 			return fmt.Errorf("answer DHCP on %s: %w", i.Tap, err)
 		}
+		h.mu.Lock()
+		h.leases[domain] = append(h.leases[domain], server)
+		h.mu.Unlock()
 	}
 	return nil
 }
 
-// leasing says whether the domain's guest has its DHCP requests answered.
-func (h *host) leasing(domain string) bool {
-	h.mu.Lock()
 // leased is what an interface's MAC has a lease of: its first IPv4 address. One
 // that has none gets what a guest gives itself that nobody answers (RFC 3927), so
 // that it does not wait for minutes before it looks for its seed.
@@ -117,6 +117,9 @@ func leased(i hostapi.DomainInterface) netip.Prefix {
 	return dhcp.LinkLocal(i.MAC)
 }
 
+// leasing says whether the domain's guest has its DHCP requests answered.
+func (h *host) leasing(domain string) bool {
+	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.leases[domain]) > 0
 }
@@ -149,6 +152,17 @@ func (h *host) PutImage(ctx context.Context, chunk hostapi.ImageChunk) (have int
 	return have, nil
 }
 
+// othersAtWork says whether another session holds a lab's lock on this machine.
+func (h *host) othersAtWork() (bool, error) {
+	held, err := h.store.Held()
+	if err != nil {
+		return false, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(held, func(lab string) bool { return h.locks[lab] == nil }), nil
+}
+
 // Clean is hostapi.Cleaner's.
 func (h *host) Clean(ctx context.Context) (removed []string, err error) {
 	done, err := h.begin(ctx)
@@ -156,7 +170,11 @@ func (h *host) Clean(ctx context.Context) (removed []string, err error) {
 		return nil, err
 	}
 	defer done()
-	images, imagesErr := h.virt.Clean(ctx)
+	atWork, err := h.othersAtWork()
+	if err != nil {
+		return nil, failure(ctx, err)
+	}
+	images, imagesErr := h.virt.Clean(ctx, atWork)
 	helpers, helpersErr := cleanHelpers(h.source)
 	removed = append(helpers, images...)
 	if err := errors.Join(helpersErr, imagesErr); err != nil {

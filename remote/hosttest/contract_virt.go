@@ -36,6 +36,7 @@ func ContractVirt(t *testing.T, open func(t *testing.T) Env) {
 		{"foreign domains and networks are left alone", (*bench).virtForeign},
 		{"images need the lock", (*bench).imageNotLocked},
 		{"clean spares what VMs stand on", (*bench).clean},
+		{"clean spares what a session at work needs", (*bench).cleanBesideWork},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(t, open(t), 0x40+i)
@@ -431,4 +432,49 @@ func (b *bench) clean() {
 	b.vmStandsAsWanted(b.virtNetwork(), b.domain())
 	b.apply(hostapi.Remove, b.step(b.domain()))
 	check("without a VM", true, 0)
+}
+
+// cleanBesideWork: between seeing or bringing an image and making a disk on it
+// nobody takes it away.
+func (b *bench) cleanBesideWork() {
+	b.lockLab(b.Host)
+	brought := b.padded()
+	b.upload(b.Host, brought)
+	half := hostapi.ImageChunk{Lab: b.lab, SHA256: sumOf([]byte("half of " + b.prefix)), Size: 1000, Data: []byte("half")}
+	if _, err := b.Host.PutImage(b.ctx(), half); err != nil {
+		b.Fatal(err)
+	}
+	check := func(what string, whole, part int64) {
+		b.Helper()
+		cleaner := b.reopen()
+		if _, err := cleaner.(hostapi.Cleaner).Clean(b.ctx()); err != nil {
+			b.Fatal(err)
+		}
+		f, err := cleaner.Observe(b.ctx(), hostapi.ObserveRequest{Lab: b.lab, Virt: &hostapi.VirtQuery{
+			Images: []hostapi.Image{{SHA256: sumOf(brought)}, {SHA256: half.SHA256}},
+		}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.same(what, []int64{whole, part}, []int64{f.Virt.Images[0].Have, f.Virt.Images[1].Have})
+		if err := cleaner.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	check("beside who brought it", int64(len(brought)), 4)
+	if err := b.Host.Close(); err != nil {
+		b.Fatal(err)
+	}
+	sees := b.reopen()
+	if _, err := sees.Observe(b.ctx(), hostapi.ObserveRequest{
+		Lab: b.lab, Lock: &hostapi.Holder{User: user, Controller: controller, Verb: "deploy"},
+		Virt: &hostapi.VirtQuery{Images: []hostapi.Image{{SHA256: sumOf(brought)}}},
+	}); err != nil {
+		b.Fatal(err)
+	}
+	check("beside who has seen it", int64(len(brought)), 4)
+	if err := sees.Close(); err != nil {
+		b.Fatal(err)
+	}
+	check("when nobody is at work", 0, 0)
 }

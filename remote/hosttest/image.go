@@ -18,6 +18,16 @@ type image struct {
 	data  []byte
 	size  int64
 	whole bool
+	held  map[*Session]bool // by sessions that have seen or brought it
+}
+
+// hold keeps the whole ones of images from other sessions' Clean until s ends.
+func (v *virt) hold(s *Session, images []hostapi.Image) {
+	for _, i := range images {
+		if stored := v.images[i.SHA256]; stored != nil && stored.whole {
+			stored.held[s] = true
+		}
+	}
 }
 
 // PlantImage puts a file that VMs can begin as on the machine.
@@ -60,7 +70,7 @@ func (v *virt) put(c hostapi.ImageChunk) (have int64, err error) {
 	}
 	i := v.images[c.SHA256]
 	if i == nil {
-		i = &image{size: c.Size}
+		i = &image{size: c.Size, held: map[*Session]bool{}}
 	}
 	have = int64(len(i.data))
 	switch {

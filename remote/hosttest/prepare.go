@@ -92,8 +92,15 @@ func (s *Session) Clean(ctx context.Context) (removed []string, err error) {
 	for _, d := range m.virt.domains {
 		used[d.want.Image.SHA256] = true
 	}
+	others := false // one of them is at work
+	for _, l := range m.locks {
+		others = others || l.session != s
+	}
 	for _, sum := range slices.Sorted(maps.Keys(m.virt.images)) {
-		if !used[sum] {
+		i := m.virt.images[sum]
+		delete(i.held, s)
+		maps.DeleteFunc(i.held, func(holder *Session, _ bool) bool { return !m.sessions[holder] })
+		if !used[sum] && len(i.held) == 0 && (i.whole || !others) {
 			delete(m.virt.images, sum)
 			removed = append(removed, "image "+sum)
 		}

@@ -130,6 +130,9 @@ func (s *Session) Observe(ctx context.Context, req hostapi.ObserveRequest) (host
 			return hostapi.Facts{}, hostapi.LockedError(req.Lab, l.holder)
 		}
 		m.locks[req.Lab] = lock{s, *req.Lock}
+		if req.Virt != nil {
+			m.virt.hold(s, req.Virt.Images)
+		}
 	}
 	return m.facts(req), nil
 }
@@ -326,7 +329,9 @@ func (s *Session) PutImage(ctx context.Context, chunk hostapi.ImageChunk) (have 
 	if err := s.ended(ctx); err != nil {
 		return 0, err
 	}
-	return m.virt.put(chunk)
+	have, err = m.virt.put(chunk)
+	m.virt.hold(s, []hostapi.Image{{SHA256: chunk.SHA256}})
+	return have, err
 }
 
 // during gives a context that ends with ctx and with the session.

@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vxorch/remote/hostapi"
 )
@@ -75,6 +78,38 @@ func (s Store) Lock(lab string, holder hostapi.Holder) (*Lock, error) {
 		return lock, nil
 	}
 	return nil, fmt.Errorf("take the lock of lab %s: %s was removed again and again", lab, path)
+}
+
+// Held lists the labs whose locks are held, by whomever. It looks at the kernel's
+// list: trying one, if only for a moment, could refuse it to who takes it then.
+func (s Store) Held() ([]string, error) {
+	list, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return nil, err
+	}
+	held := map[string]bool{} // MAJOR:MINOR:INODE
+	for line := range strings.Lines(string(list)) {
+		// 1: FLOCK  ADVISORY  WRITE 1234 00:1a:5678 0 EOF; with -> after the number who waits
+		if words := strings.Fields(line); len(words) > 5 && words[1] == "FLOCK" {
+			held[words[5]] = true
+		}
+	}
+	paths, err := filepath.Glob(filepath.Join(s.root(), "*", "lock"))
+	if err != nil {
+		return nil, err
+	}
+	var labs []string
+	for _, path := range paths {
+		var stat syscall.Stat_t
+		if syscall.Lstat(path, &stat) != nil {
+			continue // given back since
+		}
+		dev := uint64(stat.Dev)
+		if held[fmt.Sprintf("%02x:%02x:%d", unix.Major(dev), unix.Minor(dev), stat.Ino)] {
+			labs = append(labs, filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return labs, nil
 }
 
 // Lab is the lab that is locked.

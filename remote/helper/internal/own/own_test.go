@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -366,4 +367,32 @@ func TestRemainsAreWhatNoRunPutThere(t *testing.T) {
 	if got, err := store.Remains("other"); err != nil || len(got) > 0 {
 		t.Errorf("of another lab there remain %q, %v; want nothing", got, err)
 	}
+}
+
+func TestHeldListsTheLocksThatAreHeld(t *testing.T) {
+	s := Store{Root: filepath.Join(t.TempDir(), "vxorch")}
+	is := func(want ...string) {
+		t.Helper()
+		if got, err := s.Held(); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Held() = %q, %v; want %q", got, err, want)
+		}
+	}
+	is()
+	a, err := s.Lock("a", hostapi.Holder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Lock("b", hostapi.Holder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	is("a", "b")
+	if err := a.Release(); err != nil {
+		t.Fatal(err)
+	}
+	is("b")
+	if err := b.Release(); err != nil {
+		t.Fatal(err)
+	}
+	is()
 }

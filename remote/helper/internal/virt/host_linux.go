@@ -24,6 +24,7 @@ type Host struct {
 	sockets []string // of libvirt's daemons, in the order in which they are tried
 	store   store
 	vcpu    func() bool // whether a vCPU really runs on KVM
+	holds   holds
 }
 
 // New gives this machine's libvirt. Nothing is touched until it is used.

@@ -22,12 +22,25 @@ import (
 const maxChunk = 4 << 20 // bytes, as hostapi says
 
 // PutImage is hostapi.ImageStore's; that the lab is locked is the caller's
-// business. Several sessions may bring one image at once.
+// business. Several sessions may bring one image at once. A whole one is held: see
+// Hold.
 func (h *Host) PutImage(ctx context.Context, chunk hostapi.ImageChunk) (have int64, err error) {
 	if err := checkChunk(chunk); err != nil {
 		return 0, err
 	}
-	s := h.store
+	if have, err = h.store.put(ctx, chunk); err != nil || have < chunk.Size {
+		return have, err
+	}
+	if err := h.holds.take(h.store.base(chunk.SHA256)); err != nil {
+		return 0, fmt.Errorf("hold image %s: %w", chunk.SHA256, err)
+	}
+	if whole, err := h.store.isWhole(chunk); !whole || err != nil {
+		return 0, err // cleaned away before it was held
+	}
+	return have, nil
+}
+
+func (s store) put(ctx context.Context, chunk hostapi.ImageChunk) (have int64, err error) {
 	if whole, err := s.isWhole(chunk); whole || err != nil {
 		return chunk.Size, err
 	}
@@ -319,7 +332,7 @@ func (h *Host) Clean(ctx context.Context, atWork bool) (removed []string, err er
 				}
 				used = append(used, over.backing)
 			}
-		case ext == ".img", ext == ".part":
+		case ext == ".img", ext == ".part" && !atWork:
 			candidates = append(candidates, path)
 		}
 	}

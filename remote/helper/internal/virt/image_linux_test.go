@@ -191,13 +191,13 @@ func TestCleanSparesWhatIsBeingWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := h.Clean(t.Context()); err != nil || len(removed) != 0 {
+	if removed, err := h.Clean(t.Context(), false); err != nil || len(removed) != 0 {
 		t.Errorf("Clean removed %v, %v", removed, err)
 	}
 	if err := part.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := h.Clean(t.Context()); err != nil || len(removed) != 1 || removed[0] != h.store.part(sum) {
+	if removed, err := h.Clean(t.Context(), false); err != nil || len(removed) != 1 || removed[0] != h.store.part(sum) {
 		t.Errorf("Clean removed %v, %v; want the upload that was given up", removed, err)
 	}
 	if _, err := os.Lstat(h.store.dir); !errors.Is(err, fs.ErrNotExist) {

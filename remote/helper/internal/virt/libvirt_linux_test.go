@@ -51,7 +51,7 @@ func newSite(t *testing.T) *site {
 				t.Errorf("bridge %s: %v", name, err)
 			}
 		}
-		if _, err := s.Clean(context.Background()); err != nil {
+		if _, err := s.Clean(context.Background(), false); err != nil {
 			t.Error(err)
 		}
 		if err := s.Tidy("lu"); err != nil {
