@@ -142,7 +142,7 @@ func FuzzParse(f *testing.F) {
 		head + "networks: {n: {subnet: 10.0.0.0/29, mtu: 1400}, m: {vxlan: v, vteps: {a: 192.168.100.9}}}\ncontainers: {c: {hosts: all, count: 2, network: n}, d: {host: b, interfaces: [{network: m, mac: \"02:00:00:00:00:01\"}, {network: n}]}}\n",
 		"lab: try\nhosts: {\"n[01-12]\": {address: \"192.0.2.[1-12]\", vtep: \"fd01::[1-12]\", ssh: &s {user: u}}, x: {address: y, ssh: *s}}\nnetworks: {n: {subnet: \"fd00::/120\", group: \"ff05::1\"}}\ncontainers:\n  c: {hosts: [x, n01], address: auto}\n",
 		"lab: try\nhosts: &h {a: {address: x, ssh: *h}}\n",
-		"a: b: c\n", "\ta", "--- x\n--- y\n", "? [a]\n: b\n", "{<<: *x}", "checks: {}\nflood: !!binary x\n", "lab: |\n  x\n",
+		dual, "a: b: c\n", "\ta", "--- x\n--- y\n", "? [a]\n: b\n", "{<<: *x}", "checks: {}\nflood: !!binary x\n", "lab: |\n  x\n",
 	} {
 		f.Add([]byte(text))
 	}

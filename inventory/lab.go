@@ -63,6 +63,7 @@ type Network struct {
 	Flood  Flood
 	Group  netip.Addr            // multicast group; zero: the default one of the underlay's family
 	Subnet netip.Prefix          // masked
+	Second netip.Prefix          // of the other IP version, masked; zero: there is none
 	MTU    int                   // bytes; 0: smallest underlay MTU less the VXLAN overhead
 	VTEPs  map[string]netip.Addr // host name → temporary address for the VTEP proof; one a host
 }
@@ -131,7 +132,33 @@ type Interface struct {
 	Inner   string     // eth0, eth1, …; of a VM: in the order of its NICs, whatever the guest calls them
 	Link    string     // the outer end's name on the host (a veth's end, a VM's tap), unique in the lab, at most 15 characters
 	Address netip.Addr // in the network's subnet
+	Second  netip.Addr // in its second one; zero: there is none
 	MAC     string     // lower case, colons; given or derived
+}
+
+// Subnets lists the network's one or two subnets.
+func (n Network) Subnets() []netip.Prefix {
+	if n.Second.IsValid() {
+		return []netip.Prefix{n.Subnet, n.Second}
+	}
+	return []netip.Prefix{n.Subnet}
+}
+
+// Addresses lists the leg's addresses, one in each of its network's subnets.
+func (i Interface) Addresses() []netip.Addr {
+	if i.Second.IsValid() {
+		return []netip.Addr{i.Address, i.Second}
+	}
+	return []netip.Addr{i.Address}
+}
+
+// Prefixes lists the addresses of a leg in the network, with their lengths.
+func (n Network) Prefixes(leg Interface) []netip.Prefix {
+	var all []netip.Prefix
+	for i, address := range leg.Addresses() {
+		all = append(all, netip.PrefixFrom(address, n.Subnets()[i].Bits()))
+	}
+	return all
 }
 
 // Host gives the host of that name; every name in a Lab has one.

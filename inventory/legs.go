@@ -12,9 +12,9 @@ import (
 
 // leg is an interface as a definition has it.
 type leg struct {
-	segment *segment
-	address *yaml.Node // nil: auto
-	mac     *yaml.Node // nil: derived
+	segment   *segment
+	addresses []*yaml.Node // at most one a subnet; where there is none: auto
+	mac       *yaml.Node   // nil: derived
 }
 
 // readLegs reads one network and address, or a list of interfaces.
@@ -62,7 +62,10 @@ func (p *parser) readLegs(k kind, e entry, f fields) []leg {
 func (p *parser) readLeg(n *yaml.Node, f fields, what string) (leg, bool) {
 	var l leg
 	if e, found := f["address"]; found && !(e.value.Kind == yaml.ScalarNode && e.value.Value == "auto") {
-		l.address = e.value
+		l.addresses = []*yaml.Node{e.value}
+		if e.value.Kind == yaml.SequenceNode && len(e.value.Content) > 0 {
+			l.addresses = e.value.Content
+		}
 	}
 	if e, found := f["mac"]; found {
 		l.mac = e.value
@@ -102,9 +105,13 @@ func (p *parser) interfaces(d definition, workload string) []Interface {
 			Network: l.segment.Name,
 			Inner:   inner,
 			Link:    p.nameLeg(d, workload, inner),
-			Address: p.addressOf(d, l, workload),
+			Address: p.addressOf(d, l, l.segment, workload),
 			MAC:     p.macOf(d, l, workload),
 		})
+		if twin := l.segment.twin; twin != nil {
+			list[i].Second = p.addressOf(d, l, twin, workload)
+		}
+		p.checkAddresses(l)
 	}
 	return list
 }
@@ -124,12 +131,13 @@ func (p *parser) nameLeg(d definition, workload, inner string) string {
 	}
 }
 
-func (p *parser) addressOf(d definition, l leg, workload string) netip.Addr {
-	s, who := l.segment, d.kind.what(workload)
-	if l.address != nil {
-		addr, ok := p.subnetAddr(l.address, "address", s)
+// addressOf gives the workload's address in one subnet of the leg's network.
+func (p *parser) addressOf(d definition, l leg, s *segment, workload string) netip.Addr {
+	who := d.kind.what(workload)
+	if n := l.writtenFor(s); n != nil {
+		addr, ok := p.subnetAddr(n, "address", s)
 		if ok {
-			p.take(l.address, s, addr, use{who: who, kind: d.kind})
+			p.take(n, s, addr, use{who: who, kind: d.kind})
 		}
 		return addr
 	}
@@ -148,6 +156,35 @@ func (p *parser) addressOf(d definition, l leg, workload string) netip.Addr {
 		s.pool.used[addr] = use{who: who, kind: d.kind, at: d.key, auto: true}
 	}
 	return addr
+}
+
+// writtenFor is the address that the file has for a subnet: in a network with two,
+// the one of the subnet's IP version; nil: auto.
+func (l leg) writtenFor(s *segment) *yaml.Node {
+	for _, n := range l.addresses {
+		if l.segment.twin == nil || isIPv4(n) == s.Subnet.Addr().Is4() {
+			return n
+		}
+	}
+	return nil
+}
+
+// isIPv4 tells the IP version that an address is written in.
+func isIPv4(n *yaml.Node) bool { return !strings.Contains(n.Value, ":") }
+
+// checkAddresses finds addresses that no subnet is there for.
+func (p *parser) checkAddresses(l leg) {
+	for i, n := range l.addresses {
+		if i == 0 {
+			continue
+		}
+		switch {
+		case l.segment.twin == nil:
+			p.errorf(n, "%s has one subnet, so an interface has one address in it", l.segment.what()).Hint = "give the network a second subnet, of the other IP version, or take the address out"
+		case i > 1 || isIPv4(n) == isIPv4(l.addresses[0]):
+			p.errorf(n, "a second %s address of one interface", map[bool]string{true: "IPv4", false: "IPv6"}[isIPv4(n)]).Hint = "one of each IP version"
+		}
+	}
 }
 
 func (p *parser) macOf(d definition, l leg, workload string) string {

@@ -25,6 +25,17 @@ type segment struct {
 	pool   pool
 	macs   map[string]use
 	full   bool // the pool, and said so
+	// twin is the second subnet, of the other IP version, with a pool of its own;
+	// nil: there is none.
+	twin *segment
+}
+
+// subnets are the segment and its twin.
+func (s *segment) subnets() []*segment {
+	if s.twin != nil {
+		return []*segment{s, s.twin}
+	}
+	return []*segment{s}
 }
 
 func (s *segment) what() string { return fmt.Sprintf("network %q", s.Name) }
@@ -93,10 +104,10 @@ func (p *parser) readNetwork(s *segment) {
 		}
 	}
 	if e, found := s.fields["subnet"]; found {
-		s.Subnet = p.readSubnet(e.value)
+		p.readSubnets(s, e.value)
 	}
 	if e, found := s.fields["mtu"]; found {
-		s.MTU = p.readMTU(e.value, s.Subnet)
+		s.MTU = p.readMTU(e.value, s)
 	}
 }
 
@@ -140,6 +151,29 @@ func (p *parser) firstVTEP() netip.Addr {
 	return netip.Addr{}
 }
 
+// readSubnets reads one subnet, or a list of one of each IP version.
+func (p *parser) readSubnets(s *segment, n *yaml.Node) {
+	if n.Kind != yaml.SequenceNode {
+		s.Subnet = p.readSubnet(n)
+		return
+	}
+	if len(n.Content) == 0 || len(n.Content) > 2 {
+		p.errorf(n, "subnet is a list of %d", len(n.Content)).Hint = "one subnet, or an IPv4 and an IPv6 one: `subnet: [192.168.100.0/24, 'fd00:100::/64']`"
+		return
+	}
+	s.Subnet = p.readSubnet(n.Content[0])
+	if len(n.Content) == 1 {
+		return
+	}
+	second := n.Content[1]
+	s.twin = &segment{Network: Network{Name: s.Name, Subnet: p.readSubnet(second)}, key: second}
+	s.twin.pool.used = map[netip.Addr]use{}
+	if s.Subnet.IsValid() && s.twin.Subnet.IsValid() && s.Subnet.Addr().Is4() == s.twin.Subnet.Addr().Is4() {
+		p.errorf(second, "subnets %s and %s are both %s", s.Subnet, s.twin.Subnet, familyOf(s.Subnet.Addr())).Hint = "one of each IP version; make two networks of two subnets"
+		s.twin = nil
+	}
+}
+
 func (p *parser) readSubnet(n *yaml.Node) netip.Prefix {
 	text, ok := p.str(n, "subnet")
 	if !ok {
@@ -160,7 +194,7 @@ func (p *parser) readSubnet(n *yaml.Node) netip.Prefix {
 	return subnet.Masked()
 }
 
-func (p *parser) readMTU(n *yaml.Node, subnet netip.Prefix) int {
+func (p *parser) readMTU(n *yaml.Node, s *segment) int {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
 		if n.Value != "auto" {
 			p.errorf(n, "mtu %q is neither auto nor a number of bytes", n.Value)
@@ -168,7 +202,8 @@ func (p *parser) readMTU(n *yaml.Node, subnet netip.Prefix) int {
 		return 0
 	}
 	mtu, ok := p.integer(n, "mtu", minMTU, 65535)
-	if ok && mtu < minIPv6MTU && subnet.IsValid() && subnet.Addr().Is6() {
+	six := slices.ContainsFunc(s.subnets(), func(s *segment) bool { return s.Subnet.IsValid() && s.Subnet.Addr().Is6() })
+	if ok && mtu < minIPv6MTU && six {
 		p.errorf(n, "mtu %d is below %d, which IPv6 needs", mtu, minIPv6MTU)
 	}
 	return mtu
@@ -264,7 +299,7 @@ func (p *parser) completeSubnets() {
 		}
 		return nil
 	}
-	for _, s := range p.segments {
+	for _, s := range p.allSubnets() {
 		if !s.Subnet.IsValid() {
 			continue
 		}
@@ -298,7 +333,20 @@ func (p *parser) completeSubnets() {
 				"give the network a larger one, as in `subnet: 10.100.0.0/16`"
 			s.pool.subnet = netip.Prefix{}
 		}
+		if s.twin != nil {
+			// The VTEPs' proof takes addresses of the first subnet only.
+			s.twin.pool.subnet, s.Second = s.twin.Subnet, s.twin.Subnet
+		}
 	}
+}
+
+// allSubnets are those of all networks.
+func (p *parser) allSubnets() []*segment {
+	var all []*segment
+	for _, s := range p.segments {
+		all = append(all, s.subnets()...)
+	}
+	return all
 }
 
 // freeSubnet is the first of 192.168.100.0/24 to 192.168.255.0/24 that is not in use.

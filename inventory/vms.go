@@ -222,8 +222,10 @@ func (p *parser) checkProvision(f fields, vm VM, d definition) {
 		return
 	}
 	for _, l := range d.legs {
-		if subnet := l.segment.Subnet; subnet.IsValid() && subnet.Addr().Is6() {
-			p.errorf(e.value, "provision: dhcp gives IPv4 addresses, but %s is IPv6", l.segment.what()).Hint = "write auto, nocloud or console"
+		for _, s := range l.segment.subnets() {
+			if s.Subnet.IsValid() && s.Subnet.Addr().Is6() {
+				p.errorf(e.value, "provision: dhcp gives IPv4 addresses, but %s is IPv6", l.segment.what()).Hint = "write auto, nocloud or console"
+			}
 		}
 	}
 }

@@ -51,14 +51,14 @@ func (p *parser) readDefinition(k kind, e entry, f fields) (d definition, ok, fu
 	}
 	if len(d.placements) > 1 {
 		for _, l := range d.legs {
-			if l.address != nil {
-				p.errorf(l.address, "this address would be that of %d %ss", len(d.placements), k).Hint = "leave it out: each gets a free one"
+			if len(l.addresses) > 0 {
+				p.errorf(l.addresses[0], "this address would be that of %d %ss", len(d.placements), k).Hint = "leave it out: each gets a free one"
 			}
 			if l.mac != nil {
 				p.errorf(l.mac, "this mac would be that of %d %ss", len(d.placements), k).Hint = "leave it out: each gets its own"
 			}
 		}
-		if slices.ContainsFunc(d.legs, func(l leg) bool { return l.address != nil || l.mac != nil }) {
+		if slices.ContainsFunc(d.legs, func(l leg) bool { return len(l.addresses) > 0 || l.mac != nil }) {
 			return definition{}, false, false
 		}
 	}

@@ -204,21 +204,25 @@ func topology(lab *inventory.Lab, p plan.Plan) report.Topology {
 			settled := p.Networks[i]
 			row.MTU, row.Flood, row.FloodWhy, row.Group, row.Unproved = settled.MTU, settled.Flood, settled.Why, settled.Group, settled.Unproved
 		}
+		if n.Second.IsValid() {
+			row.Second = n.Second.String()
+		}
 		t.Networks = append(t.Networks, row)
 	}
-	for _, c := range lab.Containers {
-		for _, leg := range c.Interfaces {
-			t.Endpoints = append(t.Endpoints, report.Endpoint{
-				Name: c.Name, Kind: "container", Host: c.Host, Network: leg.Network, Address: leg.Address.String(), MAC: leg.MAC,
-			})
+	add := func(name, kind, host string, legs []inventory.Interface) {
+		for _, leg := range legs {
+			row := report.Endpoint{Name: name, Kind: kind, Host: host, Network: leg.Network, Address: leg.Address.String(), MAC: leg.MAC}
+			if leg.Second.IsValid() {
+				row.Second = leg.Second.String()
+			}
+			t.Endpoints = append(t.Endpoints, row)
 		}
 	}
+	for _, c := range lab.Containers {
+		add(c.Name, "container", c.Host, c.Interfaces)
+	}
 	for _, vm := range lab.VMs {
-		for _, leg := range vm.Interfaces {
-			t.Endpoints = append(t.Endpoints, report.Endpoint{
-				Name: vm.Name, Kind: "vm", Host: vm.Host, Network: leg.Network, Address: leg.Address.String(), MAC: leg.MAC,
-			})
-		}
+		add(vm.Name, "vm", vm.Host, vm.Interfaces)
 	}
 	return t
 }

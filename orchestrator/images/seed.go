@@ -50,10 +50,6 @@ func hostname(name string) string {
 	return strings.TrimRight(label[:min(len(label), 63)], "-")
 }
 
-func prefixOf(lab *inventory.Lab, i inventory.Interface) netip.Prefix {
-	return netip.PrefixFrom(i.Address, lab.Network(i.Network).Subnet.Bits())
-}
-
 // networkConfig is cloud-init's, version 2.
 func networkConfig(lab *inventory.Lab, vm inventory.VM) ([]byte, error) {
 	type match struct {
@@ -67,7 +63,7 @@ func networkConfig(lab *inventory.Lab, vm inventory.VM) ([]byte, error) {
 	}
 	ethernets := map[string]ethernet{}
 	for _, i := range vm.Interfaces {
-		ethernets[i.Inner] = ethernet{Match: match{i.MAC}, Addresses: []netip.Prefix{prefixOf(lab, i)}}
+		ethernets[i.Inner] = ethernet{Match: match{i.MAC}, Addresses: lab.Network(i.Network).Prefixes(i)}
 	}
 	text, err := json.Marshal(map[string]any{"version": 2, "ethernets": ethernets})
 	return append(text, '\n'), err
@@ -90,7 +86,9 @@ address() { # MAC ADDRESS/LENGTH
 }
 `)
 	for _, i := range vm.Interfaces {
-		fmt.Fprintf(&b, "address %s %s\n", i.MAC, prefixOf(lab, i))
+		for _, prefix := range lab.Network(i.Network).Prefixes(i) {
+			fmt.Fprintf(&b, "address %s %s\n", i.MAC, prefix)
+		}
 	}
 	b.WriteString(`
 # CirrOS runs user-data at the first boot only.

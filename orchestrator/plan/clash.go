@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"vxorch/remote/hostapi"
 )
@@ -19,7 +20,7 @@ func (d *deployment) refuseClashes(host string) {
 			d.refusePort(host, network)
 		}
 		for _, r := range facts.Overlaps {
-			if r.Subnet == network.Subnet && Misleads(r) {
+			if slices.Contains(network.Subnets(), r.Subnet) && Misleads(r) {
 				d.problems = append(d.problems, &Problem{
 					host, fmt.Sprintf("subnet %s of network %s overlaps the host's route to %s", r.Subnet, network.Name, Way(r)),
 					fmt.Sprintf("give network %s a subnet that no host uses", network.Name),

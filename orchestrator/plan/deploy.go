@@ -339,7 +339,7 @@ func (d *deployment) container(c inventory.Container) []hostapi.Step {
 			Name: leg.Link, For: c.Name, Bridge: network.Name,
 			MAC: inventory.DeriveMAC(d.lab.Name, "veth", c.Name, leg.Link), MTU: network.mtu,
 			Netns: c.Netns, Inner: leg.Inner, InnerMAC: leg.MAC,
-			Addresses: []netip.Prefix{netip.PrefixFrom(leg.Address, network.Subnet.Bits())},
+			Addresses: network.Prefixes(leg),
 		}
 		var inner *hostapi.Link
 		if seen != nil {
@@ -385,7 +385,7 @@ func Request(lab *inventory.Lab, host string, in Inputs) hostapi.ObserveRequest 
 	req := hostapi.ObserveRequest{Lab: lab.Name, Virt: virtQuery(lab, host, in)}
 	for _, n := range lab.Networks {
 		req.Links = append(req.Links, n.VXLAN, n.Name)
-		req.Subnets = append(req.Subnets, n.Subnet)
+		req.Subnets = append(req.Subnets, n.Subnets()...)
 		if !slices.Contains(req.Ports, n.Port) {
 			req.Ports = append(req.Ports, n.Port)
 		}

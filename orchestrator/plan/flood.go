@@ -94,15 +94,15 @@ func (d *deployment) forwarding(host string, network settledNetwork) hostapi.For
 // hosts get the same table, each without what is its own.
 func (d *deployment) endpoints(network inventory.Network) []hostapi.Remote {
 	var all []hostapi.Remote
-	add := func(host, mac string, address netip.Addr) {
+	add := func(host, mac string, addresses ...netip.Addr) {
 		if end, known := d.tunnelEnd(host); known {
-			all = append(all, hostapi.Remote{MAC: mac, Addresses: []netip.Addr{address}, Via: end})
+			all = append(all, hostapi.Remote{MAC: mac, Addresses: addresses, Via: end})
 		}
 	}
 	addLegs := func(host string, legs []inventory.Interface) {
 		for _, leg := range legs {
 			if leg.Network == network.Name {
-				add(host, leg.MAC, leg.Address)
+				add(host, leg.MAC, leg.Addresses()...)
 			}
 		}
 	}

@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"vxorch/inventory"
@@ -48,7 +47,7 @@ func (d *deployment) legs(vm inventory.VM) []hostapi.DomainInterface {
 		network := d.network(leg.Network)
 		all = append(all, hostapi.DomainInterface{
 			Network: network.Name, Tap: leg.Link, Model: vm.NIC, MAC: leg.MAC, MTU: network.mtu,
-			Addresses: []netip.Prefix{netip.PrefixFrom(leg.Address, network.Subnet.Bits())},
+			Addresses: network.Prefixes(leg),
 		})
 	}
 	return all

@@ -110,8 +110,10 @@ func acceptRule(f hostapi.Filter, bridge string) string {
 
 func (j *judge) carriesIPv6() bool {
 	for _, n := range j.lab.Networks {
-		if n.Subnet.Addr().Is6() {
-			return true
+		for _, subnet := range n.Subnets() {
+			if subnet.Addr().Is6() {
+				return true
+			}
 		}
 	}
 	return false

@@ -148,6 +148,7 @@ type Network struct {
 	FloodWhy string `json:"flood_why,omitempty"`
 	Group    string `json:"group"`
 	Subnet   string `json:"subnet"`
+	Second   string `json:"second,omitempty"` // subnet of the other IP version
 	MTU      int    `json:"mtu"`
 	// Unproved is why this run has no proof of the network's VTEPs.
 	Unproved string `json:"unproved,omitempty"`
@@ -160,6 +161,7 @@ type Endpoint struct {
 	Host    string `json:"host"`
 	Network string `json:"network"`
 	Address string `json:"address"`
+	Second  string `json:"second,omitempty"` // address of the other IP version
 	MAC     string `json:"mac"`
 }
 

@@ -58,17 +58,22 @@ func Mesh(lab *inventory.Lab, full bool) (containers, vms []Pair) {
 			if from.name == to.name {
 				continue // two legs of one endpoint
 			}
-			pair := from.pair(to)
-			if from.vm || to.vm {
-				vms = append(vms, pair)
+			for _, target := range to.leg.Addresses() {
+				pair := from.pair(to, target)
+				if from.vm || to.vm {
+					vms = append(vms, pair)
+				} else {
+					containers = append(containers, pair)
+				}
+			}
+			between := [2]string{from.host, to.host}
+			if from.vm || to.vm || from.host == to.host || filled[between] {
 				continue
 			}
-			containers = append(containers, pair)
-			if between := [2]string{from.host, to.host}; from.host != to.host && !filled[between] {
-				filled[between] = true
-				pair.Whole = true
-				containers = append(containers, pair)
-			}
+			filled[between] = true
+			whole := from.pair(to, to.leg.Address)
+			whole.Whole = true
+			containers = append(containers, whole)
 		}
 	}
 	return containers, vms
@@ -92,11 +97,11 @@ func stationsOf(ends []endpoint, network string) []station {
 	return stations
 }
 
-func (s station) pair(to station) Pair {
+func (s station) pair(to station, target netip.Addr) Pair {
 	return Pair{
 		Stage: meshStage(s.endpoint, to.endpoint), Network: s.leg.Network,
 		From: s.name, FromHost: s.host, FromVM: s.vmName(), Netns: s.netns, Guest: s.guest, Mute: s.mute,
-		To: to.name, ToHost: to.host, ToVM: to.vmName(), Target: to.leg.Address,
+		To: to.name, ToHost: to.host, ToVM: to.vmName(), Target: target,
 	}
 }
 
