@@ -1,6 +1,9 @@
 package preflight
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // side is a direction of ways, as seen from the host that is named with them.
 type side int
@@ -25,61 +28,65 @@ type blame struct {
 // first where all of its ways fail in both directions, then in, then out; what
 // remains is named by its receivers.
 func among(bad map[pair]bool, all []pair, of side) []blame {
-	left := map[pair]bool{}
-	for p := range bad {
-		left[p] = true
+	if len(bad) == 0 {
+		return nil
 	}
-	var hosts []string
+	left := maps.Clone(bad)
+	good := map[string][2]int{} // by host: how many of its ways are not bad, out and in
 	for _, p := range all {
-		hosts = append(hosts, p.from, p.to)
+		out, in := good[p.from], good[p.to]
+		if !bad[p] {
+			out[from]++
+			in[to]++
+		}
+		good[p.from], good[p.to] = out, in
 	}
-	slices.Sort(hosts)
-	hosts = slices.Compact(hosts)
-	var out []blame
-	take := func(host string, s side, is func(pair) bool) {
+	hosts := slices.Sorted(maps.Keys(good))
+	var found []blame
+	take := func(host string, s side) {
 		b := blame{host: host, side: s}
 		for _, p := range all {
-			if left[p] && is(p) {
-				delete(left, p)
-				b.pairs = append(b.pairs, p)
-				other := p.from
-				if other == host {
-					other = p.to
-				}
-				b.others = append(b.others, other)
+			if !left[p] || !s.has(host, p) {
+				continue
+			}
+			delete(left, p)
+			b.pairs = append(b.pairs, p)
+			if p.from == host {
+				b.others = append(b.others, p.to)
+			} else {
+				b.others = append(b.others, p.from)
 			}
 		}
 		if len(b.pairs) > 0 {
 			slices.Sort(b.others)
 			b.others = slices.Compact(b.others)
-			out = append(out, b)
+			found = append(found, b)
 		}
 	}
-	sides := map[side]func(host string) func(pair) bool{
-		from:   func(host string) func(pair) bool { return func(p pair) bool { return p.from == host } },
-		to:     func(host string) func(pair) bool { return func(p pair) bool { return p.to == host } },
-		either: func(host string) func(pair) bool { return func(p pair) bool { return p.from == host || p.to == host } },
-	}
-	order := []side{of}
 	if of == either {
-		order = []side{either, to, from}
-	}
-	for _, s := range order {
-		for _, host := range hosts {
-			is := sides[s](host)
-			whole := true
-			for _, p := range all {
-				whole = whole && (!is(p) || bad[p])
-			}
-			if whole || of != either {
-				take(host, s, is)
+		for _, s := range []side{either, to, from} {
+			for _, host := range hosts {
+				g := good[host]
+				if s != to && g[from] > 0 || s != from && g[to] > 0 {
+					continue
+				}
+				take(host, s)
 			}
 		}
+		of = to
 	}
 	for _, host := range hosts {
-		take(host, to, sides[to](host))
+		if len(left) == 0 {
+			break
+		}
+		take(host, of)
 	}
-	return out
+	return found
+}
+
+// has tells whether a way is one of a host's on that side.
+func (s side) has(host string, p pair) bool {
+	return s != to && p.from == host || s != from && p.to == host
 }
 
 // between says where the ways fail, for people.

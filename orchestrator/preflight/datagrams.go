@@ -78,7 +78,8 @@ func (j *judge) datagrams() {
 
 // takesPart tells whether a host was there to send and to listen.
 func (j *judge) takesPart(host string) bool {
-	return slices.Contains(j.hosts, host) && j.Seen[host].Check.Deaf == nil && !j.Seen[host].Gone
+	seen := j.Seen[host]
+	return seen.Check != nil && seen.Check.Deaf == nil && !seen.Gone
 }
 
 // port judges all ways by one port: each by the first thing that is wrong.

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,7 +33,8 @@ func (j *judge) machines() {
 			ids[check.MachineID] = append(ids[check.MachineID], host)
 		}
 		for _, l := range check.Lacks {
-			j.error("kernel", host, "its kernel cannot make a "+l.Kind, l.Error.Message, l.Error.Hint)
+			why := cmp.Or(l.Error, &hostapi.Error{}) // a host may say anything
+			j.error("kernel", host, "its kernel cannot make a "+l.Kind, why.Message, why.Hint)
 		}
 		if check.Deaf != nil {
 			j.warn("underlay", host, "the underlay could not be tried", check.Deaf.Message, check.Deaf.Hint)

@@ -110,6 +110,8 @@ func TestWhatWasReadOfAHost(t *testing.T) {
 		"a kind of link that the kernel lacks": {read(func(c *hostapi.CheckFacts) {
 			c.Lacks = []hostapi.Lack{{Kind: "vxlan", Error: &hostapi.Error{Message: "the kernel says: operation not supported", Hint: "modprobe vxlan"}}}
 		}), []string{"error kernel b: its kernel cannot make a vxlan (the kernel says: operation not supported)"}, "modprobe vxlan"},
+		"a lack without a reason": {read(func(c *hostapi.CheckFacts) { c.Lacks = []hostapi.Lack{{Kind: "vxlan"}} }),
+			[]string{"error kernel b: its kernel cannot make a vxlan ()"}, ""},
 		"a firewall on bridged frames": {read(func(c *hostapi.CheckFacts) { c.Filters = []hostapi.Filter{forward} }),
 			[]string{"error firewall b: its firewall drops frames that pass through bridge lu-br0 (net.bridge.bridge-nf-call-iptables = 1, policy drop of chain ip filter FORWARD)"},
 			"iptables -I FORWARD -i lu-br0 -o lu-br0 -j ACCEPT"},
@@ -330,6 +332,24 @@ func TestOfManyHostsARingAndSomeOthersAreTried(t *testing.T) {
 	}
 	if cmp.Equal(got, ways(2)) {
 		t.Error("another seed gives the same ways")
+	}
+}
+
+// BenchmarkJudge judges 250 hosts between which a seventh of the ways is closed.
+func BenchmarkJudge(b *testing.B) {
+	g, hosts := many(250)
+	e := preflight.Evidence{Ground: g, Seen: map[string]preflight.Seen{}, Try: preflight.NewTry(g, hosts, 1),
+		Came: preflight.Came{Heard: map[string]map[uint32]bool{}}}
+	lab := &inventory.Lab{Networks: g.Networks}
+	for _, h := range hosts {
+		e.Seen[h] = preflight.Seen{Check: &hostapi.CheckFacts{}}
+		e.Came.Heard[h] = map[uint32]bool{}
+		for _, id := range e.Try.Incoming(h) {
+			e.Came.Heard[h][id] = id%7 > 0
+		}
+	}
+	for b.Loop() {
+		preflight.Judge(lab, e)
 	}
 }
 
