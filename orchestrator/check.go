@@ -14,6 +14,7 @@ import (
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/preflight"
 	"vxorch/orchestrator/report"
+	"vxorch/orchestrator/run"
 	"vxorch/remote/hostapi"
 )
 
@@ -39,7 +40,7 @@ func (c *Controller) Check(ctx context.Context, lab *inventory.Lab) Outcome {
 	s.tryMulticast(ctx, facts, &in)
 	p, problems := plan.Deploy(lab, facts, in)
 	e := preflight.Evidence{
-		Ground: plan.Survey(lab, facts, in), Problems: append(problems, p.Blocks()...), Uploads: p.Uploads,
+		Ground: plan.Survey(lab, facts, in), Problems: problems, Blocks: p.Blocks(), Uploads: p.Uploads,
 		Came: noneCame(),
 	}
 	token := tryToken()
@@ -89,7 +90,7 @@ func (s *session) checkImages(ctx context.Context) (plan.Inputs, []report.Findin
 			if err != nil {
 				e := hostapi.AsError(err)
 				findings = append(findings, report.Finding{
-					Severity: report.SeverityError, Layer: "image", Cause: "image " + image.Name + " cannot be used", Proof: e.Message, Mend: e.Hint, Probes: []int{},
+					Severity: report.SeverityError, Layer: "image", Host: run.Here, Cause: "image " + image.Name + " cannot be used", Proof: e.Message, Mend: e.Hint, Probes: []int{},
 				})
 				break
 			}

@@ -114,7 +114,7 @@ func TestCheckNamesAnImageThatIsNotThere(t *testing.T) {
 	b, _ := fabricOf(t, "a", "b")
 	lab := b.lab("lu", "images: {i: {file: /nowhere/i.qcow2, login: {user: u, password: p}}}\nvms: {vm: {host: a, image: i}}\n", "a", "b")
 	o := b.control.Check(t.Context(), lab)
-	if got := strings.Join(found(o), ", "); got != "error image " {
+	if got := strings.Join(found(o), ", "); got != "error image controller" {
 		t.Errorf("found %q, want the image", got)
 	}
 }

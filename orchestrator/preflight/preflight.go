@@ -53,6 +53,7 @@ type Evidence struct {
 	Ground   plan.Ground
 	Seen     map[string]Seen // by host
 	Problems []*plan.Problem // why no plan can be made
+	Blocks   []*plan.Problem // what the plan leaves out on hosts, and why
 	Uploads  []plan.Upload   // that the plan has
 	Try      Try
 	Came     Came
@@ -77,6 +78,9 @@ func Judge(lab *inventory.Lab, e Evidence) []report.Finding {
 	slices.Sort(j.hosts)
 	for _, p := range e.Problems {
 		j.error("plan", p.Host, "deploy would refuse it and change nothing anywhere", p.Message, p.Hint)
+	}
+	for _, p := range e.Blocks {
+		j.error("libvirt", p.Host, "deploy would leave its VMs out", p.Message, p.Hint)
 	}
 	j.machines()
 	j.underlay()

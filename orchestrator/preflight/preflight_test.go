@@ -162,6 +162,9 @@ func TestWhatWasReadOfAHost(t *testing.T) {
 		"a problem of the plan": {func(e *preflight.Evidence) {
 			e.Problems = []*plan.Problem{{Host: "c", Message: "bridge lu-br0 exists already", Hint: "choose another name"}}
 		}, []string{"error plan c: deploy would refuse it and change nothing anywhere (bridge lu-br0 exists already)"}, "choose another name"},
+		"what keeps a host from running VMs": {func(e *preflight.Evidence) {
+			e.Blocks = []*plan.Problem{{Host: "b", Message: "cannot run VMs: no libvirt answers", Hint: "vxorch prepare"}}
+		}, []string{"error libvirt b: deploy would leave its VMs out (cannot run VMs: no libvirt answers)"}, "vxorch prepare"},
 		"a smaller underlay": {func(e *preflight.Evidence) {
 			u := e.Ground.Underlays["b"]
 			u.MTU = 1400
