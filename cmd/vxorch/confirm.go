@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"vxorch/orchestrator"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
+	"vxorch/remote/hostapi"
 )
 
 // asker asks the user before a verb takes something away.
@@ -21,6 +23,8 @@ type asker struct {
 	s    streams
 	yes  bool                    // answers every question
 	hold func() (release func()) // the live progress, which would write over the question
+
+	user, machine string // who asks, as marks name them
 }
 
 // confirm shows lines, which may hold hosts' words, and asks a yes-or-no
@@ -57,17 +61,40 @@ func (a asker) confirm(lines []string, question string) error {
 	}
 }
 
-// confirmRemovals asks before a deploy takes workloads away.
+// confirmRemovals asks before a deploy takes away workloads that somebody else
+// made, or that lose a disk. Containers of one's own go without a question: whoever
+// took them out of the inventory has said it.
 func (a asker) confirmRemovals(p plan.Plan) error {
 	var lines []string
+	ask := false
 	for _, r := range p.Removals {
-		why := "no longer in the inventory"
-		if r.Anew {
-			why = "made anew, what is on its disk is lost"
-		}
-		lines = append(lines, fmt.Sprintf("%s: %s on %s (%s, made by %s@%s)", why, r.Mark.For, r.Host, r.Name, r.Mark.User, r.Mark.Controller))
+		own := r.Mark.User == a.user && r.Mark.Controller == a.machine
+		ask = ask || !own && !r.Mark.Intended || r.Kind == hostapi.KindDomain
+		lines = append(lines, describeRemoval(r, own))
+	}
+	if !ask {
+		a.yes = true
 	}
 	return a.confirm(lines, fmt.Sprintf("remove %s?", count(len(p.Removals), "workload")))
+}
+
+// describeRemoval names a workload and, unless it was who asks, its maker.
+func describeRemoval(r plan.Removal, own bool) string {
+	why := "no longer in the inventory"
+	switch {
+	case r.Anew:
+		why = "made anew, what is on its disk is lost"
+	case r.Kind == hostapi.KindDomain:
+		why += ", what is on its disk is lost"
+	}
+	line := fmt.Sprintf("%s: %s on %s (%s", why, cmp.Or(r.Mark.For, r.Name), r.Host, r.Name)
+	switch {
+	case r.Mark.Intended: // of a namespace or of files, that nobody has come to use
+		line += ", left half made by a run that died"
+	case !own:
+		line += fmt.Sprintf(", made by %s@%s", r.Mark.User, r.Mark.Controller)
+	}
+	return line + ")"
 }
 
 // confirmDestroy asks before a lab is taken away.

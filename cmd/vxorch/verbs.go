@@ -129,7 +129,7 @@ func runPlan(c *cli.Context, s streams) error {
 func deployVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "build the lab, prove it, report", ArgsUsage: "[INVENTORY]",
-		Description: "Works from any state: what stands as wanted is left alone. Asks before it removes workloads that the inventory no longer has, and before it makes a VM anew, since what is on its disk is lost then. With --rollback a deploy that fails on a host, or is interrupted, takes away again what it has created, on every host that still answers; what stood before it and was changed or made anew stays as it is by then, what it removed is gone, and a lost probe is no failure.",
+		Description: "Works from any state: what stands as wanted is left alone. Takes away workloads that the inventory no longer has. Asks before it removes one that another user or controller made, or a VM, and before it makes a VM anew, since what is on its disk is lost then. With --rollback a deploy that fails on a host, or is interrupted, takes away again what it has created, on every host that still answers; what stood before it and was changed or made anew stays as it is by then, what it removed is gone, and a lost probe is no failure.",
 		Flags: append(append(runFlags(), partFlags()...), yesFlag(), fullFlag(),
 			&cli.BoolFlag{Name: "rollback", DisableDefaultText: true, Usage: "if any host fails, take away again what this run has made", EnvVars: []string{"VXORCH_ROLLBACK"}},
 			&cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
@@ -256,7 +256,7 @@ func onHosts(c *cli.Context, s streams,
 		return none, err
 	}
 	defer cancel()
-	outcome := verb(ctx, o, lab, asker{ctx, s, c.Bool("yes"), show.hold})
+	outcome := verb(ctx, o, lab, asker{ctx, s, c.Bool("yes"), show.hold, o.User, o.Machine})
 	show.end()
 	printWarnings(s.err, outcome.Warnings)
 	if keep {
