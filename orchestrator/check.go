@@ -76,7 +76,7 @@ func tryToken() string {
 
 // checkImages looks up the images that are here or on the hosts.
 func (s *session) checkImages(ctx context.Context) (plan.Inputs, []report.Finding) {
-	in := plan.Inputs{Images: map[string]hostapi.Image{}, Sizes: map[string]int64{}}
+	in := plan.Inputs{Part: s.c.Part, Images: map[string]hostapi.Image{}, Sizes: map[string]int64{}}
 	var findings []report.Finding
 	asked := map[string]bool{}
 	for _, vm := range s.lab.VMs {

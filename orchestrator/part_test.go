@@ -62,6 +62,15 @@ func TestHostsThatAreLeftOutAreNotContacted(t *testing.T) {
 		t.Errorf("verify's probes by stage (-want +got):\n%s", diff)
 	}
 
+	standing := b.control.Status(t.Context(), lab)
+	b.passes(standing, 0)
+	checked := b.control.Check(t.Context(), lab)
+	for verb, r := range map[string]*report.Result{"status": standing.Result, "check": checked.Result} {
+		if diff := cmp.Diff([]string{"a", "c"}, hostNames(r)); diff != "" {
+			t.Errorf("hosts of %s (-want +got):\n%s", verb, diff)
+		}
+	}
+
 	// The whole of it then goes on from there, and a part of it can go.
 	b.control.Part = nil
 	b.passes(b.deploy(lab), objectsPerHost)

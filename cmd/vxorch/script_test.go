@@ -186,8 +186,8 @@ var transient = map[string]bool{
 // smallFile is the size up to which a snapshot tells what is in a file.
 const smallFile = 64 << 10
 
-// kernelState leaves out what others than vxorch change by the way: neighbours on
-// the underlay, which age, and counters.
+// kernelState leaves out what changes by the way: neighbours on the underlay, what
+// bridges and VTEPs learn, and counters.
 const kernelState = `
 while grep -qs vxhelper /proc/[0-9]*/comm; do sleep 0.02; done
 while ip addr | grep -q tentative; do sleep 0.05; done
@@ -197,7 +197,9 @@ ip route show table all
 ip -6 route show table all
 ip rule; ip -6 rule
 ip neigh | grep -v 'dev \(eth0\|ens7\) '
-bridge fdb show; bridge vlan show; bridge mdb show | grep -v '^ *[0-9]*: *$'
+bridge fdb show | grep 'permanent\|static'
+bridge vlan show
+bridge mdb show | grep -v ' temp$'
 ip maddr | sed 's/^[0-9]*://'
 if command -v nft >/dev/null; then nft list ruleset; fi
 if [ -S /run/libvirt/libvirt-sock ]; then for what in list net-list pool-list nwfilter-list; do virsh -q $what $([ $what = nwfilter-list ] || echo --all); done; fi
