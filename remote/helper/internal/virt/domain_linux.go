@@ -32,13 +32,10 @@ func (h *Host) EnsureDomain(ctx context.Context, m hostapi.Mark, w hostapi.Domai
 	if err := checkDomain(w); err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, changeLimit)
-	defer cancel()
-	c, err := h.dial(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer c.close()
+	return h.change(ctx, w.Name, func(ctx context.Context, c *conn) (bool, error) { return h.ensureDomain(ctx, c, m, w, paused) })
+}
+
+func (h *Host) ensureDomain(ctx context.Context, c *conn, m hostapi.Mark, w hostapi.Domain, paused func(context.Context) error) (changed bool, err error) {
 	d, err := c.domain(w.Name, h.store)
 	if err != nil {
 		return false, err
@@ -95,34 +92,23 @@ func (h *Host) EnsureDomain(ctx context.Context, m hostapi.Mark, w hostapi.Domai
 // RemoveDomain removes lab's domain of that name and its files, as far as they
 // are there.
 func (h *Host) RemoveDomain(ctx context.Context, lab, name string) (changed bool, err error) {
-	if err := checkName(name); err != nil {
-		return false, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, changeLimit)
-	defer cancel()
-	c, err := h.dial(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer c.close()
-	d, err := c.domain(name, h.store)
-	if err != nil {
-		return false, err
-	}
-	if d != nil {
-		if err := ours(d.Mark, lab, hostapi.KindDomain, name); err != nil {
+	return h.change(ctx, name, func(_ context.Context, c *conn) (bool, error) {
+		d, err := c.domain(name, h.store)
+		if err != nil {
 			return false, err
 		}
-	}
-	return h.removeDomain(c, lab, name, d)
+		if d != nil {
+			if err := ours(d.Mark, lab, hostapi.KindDomain, name); err != nil {
+				return false, err
+			}
+		}
+		return h.removeDomain(c, lab, name, d)
+	})
 }
 
 // checkDomain refuses what libvirt would take for something else, or would
 // refuse only after files were made.
 func checkDomain(w hostapi.Domain) error {
-	if err := checkName(w.Name); err != nil {
-		return err
-	}
 	switch {
 	case w.Memory < mebibyte || w.Memory%mebibyte != 0:
 		return invalid("%d bytes of memory are not whole MiB", w.Memory) // QEMU would round it up

@@ -82,6 +82,22 @@ func (h *Host) observeLibvirt(ctx context.Context, lab string, q hostapi.VirtQue
 	return err
 }
 
+// change does something about libvirt's object of that name, on a connection of
+// its own and within changeLimit.
+func (h *Host) change(ctx context.Context, name string, do func(context.Context, *conn) (changed bool, err error)) (changed bool, err error) {
+	if err := checkName(name); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	c, err := h.dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	return do(ctx, c)
+}
+
 // Keeps says whether there is anything of the lab's in the store: as long as a
 // domain of its stands there is. It does not touch libvirt.
 func (h *Host) Keeps(lab string) bool { return exists(h.store.lab(lab)) }

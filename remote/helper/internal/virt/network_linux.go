@@ -14,16 +14,10 @@ import (
 // EnsureNetwork brings the network to the wanted state from whatever it finds
 // and tells whether it had to change anything. m is whom it is marked for.
 func (h *Host) EnsureNetwork(ctx context.Context, m hostapi.Mark, w hostapi.VirtNetwork) (changed bool, err error) {
-	if err := checkName(w.Name); err != nil {
-		return false, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, changeLimit)
-	defer cancel()
-	c, err := h.dial(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer c.close()
+	return h.change(ctx, w.Name, func(ctx context.Context, c *conn) (bool, error) { return h.ensureNetwork(ctx, c, m, w) })
+}
+
+func (h *Host) ensureNetwork(ctx context.Context, c *conn, m hostapi.Mark, w hostapi.VirtNetwork) (changed bool, err error) {
 	n, err := c.network(w.Name)
 	if err != nil {
 		return false, err
@@ -60,21 +54,16 @@ func (h *Host) EnsureNetwork(ctx context.Context, m hostapi.Mark, w hostapi.Virt
 
 // RemoveNetwork removes lab's network of that name, if there is one.
 func (h *Host) RemoveNetwork(ctx context.Context, lab, name string) (changed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, changeLimit)
-	defer cancel()
-	c, err := h.dial(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer c.close()
-	n, err := c.network(name)
-	if n == nil || err != nil {
-		return false, err
-	}
-	if err := ours(n.Mark, lab, hostapi.KindVirtNetwork, name); err != nil {
-		return false, err
-	}
-	return true, c.removeNetwork(n)
+	return h.change(ctx, name, func(_ context.Context, c *conn) (bool, error) {
+		n, err := c.network(name)
+		if n == nil || err != nil {
+			return false, err
+		}
+		if err := ours(n.Mark, lab, hostapi.KindVirtNetwork, name); err != nil {
+			return false, err
+		}
+		return true, c.removeNetwork(n)
+	})
 }
 
 // network is one as libvirt has it.
