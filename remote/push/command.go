@@ -73,10 +73,11 @@ const common = `say() { echo; echo "$t $*"; }; ` +
 	`then [ -x $h/vxhelper ]; else w="$w$1/$h/vxhelper is not ours alone; "; return 1; fi; }; ` +
 	// room tells whether the working directory has room for the helper.
 	`room() { set -- $(LC_ALL=C df -Pk . 2>/dev/null); [ "${11}" -lt $((n/1024+64)) ] 2>/dev/null && return 1; return 0; }; ` +
-	// make makes and enters the directory $1, with a file $x that can be run and grow.
-	`make() { (umask 077; mkdir -p "$1") 2>/dev/null || { w="$w$1 cannot be made; "; return 1; }; ` +
+	// make makes and enters the directory $1, with a file $x that can be run and
+	// grow. Below /dev/null is what stands for a directory that is not known.
+	`make() { case $1 in /dev/null/*) return 1;; esac; (umask 077; mkdir -p "$1") 2>/dev/null || { w="$w$1 cannot be made; "; return 1; }; ` +
 	`own "$1" || { w="$w$1 $r; "; return 1; }; ` +
-	`if mkdir -p $h 2>/dev/null && chmod 700 $h && rm -f $x && true 2>/dev/null >$x && chmod 700 $x; then ` +
+	`if mkdir -p $h 2>/dev/null && true 2>/dev/null >$x && chmod 700 $h $x; then ` +
 	`if [ -x $x ]; then room && return 0; r="has no room"; else r="is mounted noexec"; fi; else r="cannot be written to"; fi; ` +
 	`rm -f $x; rmdir $h "$1" 2>/dev/null; w="$w$1 $r; "; return 1; }; ` +
 	// proven tells whether $x is what it should be, and removes it otherwise.
