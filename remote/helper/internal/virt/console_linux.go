@@ -33,7 +33,6 @@ func (h *Host) Console(ctx context.Context, lab, name string) (*Terminal, error)
 	keys, t.keys = io.Pipe()
 	t.screen, screen = io.Pipe()
 	go func() {
-		defer close(t.ended)
 		err := c.DomainOpenConsoleBidirectional(d.handle, nil, keys, screen, uint32(libvirt.DomainConsoleSafe))
 		switch {
 		case errBusyConsole(err):
@@ -45,6 +44,7 @@ func (h *Host) Console(ctx context.Context, lab, name string) (*Terminal, error)
 			err = fmt.Errorf("console of domain %s: %w", name, c.classify(err))
 		}
 		t.cause = err
+		close(t.ended) // before anybody can see the end: Cause is asked then
 		_ = screen.CloseWithError(err)
 		_ = keys.CloseWithError(err)
 	}()
