@@ -195,7 +195,7 @@ func topology(lab *inventory.Lab, p plan.Plan) report.Topology {
 	t := report.Topology{Networks: []report.Network{}, Endpoints: []report.Endpoint{}}
 	for _, n := range lab.Networks {
 		row := report.Network{
-			Name: n.Name, VNI: n.VNI, Port: n.Port, Flood: string(n.Flood), Subnet: n.Subnet.String(), MTU: n.MTU,
+			Name: n.Name, VTEP: n.VXLAN, VNI: n.VNI, Port: n.Port, Flood: string(n.Flood), Subnet: n.Subnet.String(), MTU: n.MTU,
 		}
 		if n.Group.IsValid() {
 			row.Group = n.Group.String()
@@ -208,6 +208,9 @@ func topology(lab *inventory.Lab, p plan.Plan) report.Topology {
 			row.Second = n.Second.String()
 		}
 		t.Networks = append(t.Networks, row)
+	}
+	for host, u := range p.Underlays {
+		t.Underlays = append(t.Underlays, report.Underlay{Host: host, Device: u.Device, Address: u.Local.String(), MTU: u.MTU})
 	}
 	add := func(name, kind, host string, legs []inventory.Interface) {
 		for _, leg := range legs {

@@ -147,7 +147,7 @@ func (s Store) Load(lab string, n int) (*report.Result, error) {
 		return nil, absent(fmt.Sprintf("lab %s has no runs", lab))
 	}
 	latest := numbers[len(numbers)-1]
-	r, err := read(path(dir, cmp.Or(n, latest)))
+	r, err := read(dir, cmp.Or(n, latest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, absent(fmt.Sprintf("lab %s has no run %d; kept are %d to %d", lab, n, numbers[0], latest))
 	}
@@ -162,7 +162,8 @@ func (s Store) Latest() (*report.Result, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("look for runs: %w", err)
 	}
-	var latest string
+	var dir string // of the latest
+	var n int
 	var saved time.Time
 	for _, entry := range entries {
 		lab := entry.Name()
@@ -176,20 +177,21 @@ func (s Store) Latest() (*report.Result, error) {
 		if len(numbers) == 0 {
 			continue
 		}
-		file := path(filepath.Join(top, lab), numbers[len(numbers)-1])
+		of, last := filepath.Join(top, lab), numbers[len(numbers)-1]
 		// By the file's time: an unreadable run of another lab is not in the way.
-		info, err := os.Stat(file)
-		if err == nil && (latest == "" || info.ModTime().After(saved)) {
-			latest, saved = file, info.ModTime()
+		info, err := os.Stat(path(of, last))
+		if err == nil && (dir == "" || info.ModTime().After(saved)) {
+			dir, n, saved = of, last, info.ModTime()
 		}
 	}
-	if latest == "" {
+	if dir == "" {
 		return nil, absent("no lab has any runs")
 	}
-	return read(latest)
+	return read(dir, n)
 }
 
-func read(file string) (*report.Result, error) {
+func read(dir string, n int) (*report.Result, error) {
+	file := path(dir, n)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read the run: %w", err)
@@ -201,6 +203,7 @@ func read(file string) (*report.Result, error) {
 	if r.Version != version {
 		return nil, fmt.Errorf("read the run: %s has version %d, not %d", file, r.Version, version)
 	}
+	r.Run = n // it has none before it is kept
 	return &r, nil
 }
 

@@ -50,7 +50,9 @@ func TestRunsAreNumberedAndReadBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(run("lu", want), got, cmpopts.EquateEmpty()); diff != "" {
+		kept := run("lu", want)
+		kept.Run = want
+		if diff := cmp.Diff(kept, got, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("Load(lu, %d) (-want +got):\n%s", n, diff)
 		}
 	}

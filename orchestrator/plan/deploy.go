@@ -125,7 +125,7 @@ func (d *deployment) settle() {
 
 // plan needs everything settled and nothing foreign in the way.
 func (d *deployment) plan() Plan {
-	p := Plan{StandIns: d.takenAsKnown()}
+	p := Plan{StandIns: d.takenAsKnown(), Underlays: d.grounds()}
 	vteps := Phase{Name: PhaseVTEP, Proof: PhaseVTEPProof, Steps: map[string][]hostapi.Step{}}
 	build := Phase{Name: PhaseBuild, Proof: PhaseProof, Steps: map[string][]hostapi.Step{}}
 	for _, host := range d.hosts {

@@ -31,19 +31,26 @@ func (u Underlay) Overhead() int {
 // Survey gives the ground of lab on the hosts that facts were gathered from. Why
 // something is not settled, Deploy tells.
 func Survey(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) Ground {
-	g := Ground{Underlays: map[string]Underlay{}}
+	g := Ground{}
 	d := newDeployment(lab, facts, in)
 	if len(d.hosts) == 0 {
 		return g
 	}
 	d.settle()
-	for host, u := range d.underlays {
-		g.Underlays[host] = Underlay{u.device, u.local, u.mtu}
-	}
+	g.Underlays = d.grounds()
 	for _, n := range d.networks {
 		network := n.Network
 		network.MTU, network.Group = n.mtu, n.group
 		g.Networks = append(g.Networks, network)
 	}
 	return g
+}
+
+// grounds is what carries the tunnels of the hosts at hand.
+func (d *deployment) grounds() map[string]Underlay {
+	all := map[string]Underlay{}
+	for host, u := range d.underlays {
+		all[host] = Underlay{u.device, u.local, u.mtu}
+	}
+	return all
 }

@@ -23,6 +23,8 @@ type Plan struct {
 	Uploads []Upload
 	// Networks is how the hosts settled what the inventory left to them.
 	Networks []Network
+	// Underlays is what carries the hosts' tunnels, by host.
+	Underlays map[string]Underlay
 	// StandIns are the hosts that are not at hand and for whose underlay what was
 	// last known of them stands.
 	StandIns []string

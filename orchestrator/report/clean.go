@@ -1,6 +1,7 @@
 package report
 
 import (
+	"reflect"
 	"regexp"
 	"strings"
 	"unicode"
@@ -43,4 +44,30 @@ func Clean(s string) string {
 		s = string([]rune(s)[:maxClean-1]) + "…"
 	}
 	return s
+}
+
+// cleaned gives a copy of r with every text in it made fit to be shown.
+func cleaned(r *Result) *Result {
+	c := presentable(r)
+	cleanTexts(reflect.ValueOf(c).Elem())
+	return c
+}
+
+// cleanTexts cleans every text that v holds: one that is added to the model
+// cannot be forgotten here.
+func cleanTexts(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(Clean(v.String()))
+	case reflect.Slice:
+		for i := range v.Len() {
+			cleanTexts(v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() { // a time has none
+				cleanTexts(v.Field(i))
+			}
+		}
+	}
 }

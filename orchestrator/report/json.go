@@ -49,6 +49,8 @@ func presentable(r *Result) *Result {
 	}
 	c.Topology.Networks = list(r.Topology.Networks)
 	c.Topology.Endpoints = list(r.Topology.Endpoints)
+	c.Topology.Underlays = slices.Clone(r.Topology.Underlays)
+	c.Gates = slices.Clone(r.Gates)
 	return &c
 }
 

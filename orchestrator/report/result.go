@@ -10,7 +10,8 @@ import (
 
 // Result is one run of a verb.
 type Result struct {
-	Version  int       `json:"version"` // 1
+	Version  int       `json:"version"`       // 1
+	Run      int       `json:"run,omitempty"` // its number among those kept of the lab; 0: not kept
 	Lab      string    `json:"lab"`
 	Verb     string    `json:"verb"`
 	Started  time.Time `json:"started"` // UTC
@@ -22,6 +23,8 @@ type Result struct {
 	Probes   []Probe   `json:"probes"`
 	Findings []Finding `json:"findings"`
 	Topology Topology  `json:"topology"`
+	// Gates are the bounds that the run was held against.
+	Gates []Gate `json:"gates,omitempty"`
 	// Left are hosts that an earlier deploy reached and the inventory no longer has.
 	Left []Left `json:"left"`
 	// Objects are a status's alone.
@@ -123,6 +126,14 @@ type Finding struct {
 	Probes   []int  `json:"probes"` // indices into Result.Probes
 }
 
+// Gate is a bound that a user set on a run.
+type Gate struct {
+	Name   string `json:"name"`  // max-duration, max-loss, max-rtt
+	Limit  string `json:"limit"` // as people write it: 5ms, 1%
+	Result string `json:"result"`
+	By     string `json:"by"` // what crossed it, of one that is Fail; else how near it was come
+}
+
 // Left is a host on which the lab still stands although the inventory has it no
 // more.
 type Left struct {
@@ -136,11 +147,22 @@ type Left struct {
 type Topology struct {
 	Networks  []Network  `json:"networks"`
 	Endpoints []Endpoint `json:"endpoints"`
+	// Underlays are those of the hosts that settled theirs in this run.
+	Underlays []Underlay `json:"underlays,omitempty"`
+}
+
+// Underlay is what carries a host's tunnels.
+type Underlay struct {
+	Host    string `json:"host"`
+	Device  string `json:"device"`
+	Address string `json:"address"` // of its VTEPs
+	MTU     int    `json:"mtu"`     // bytes
 }
 
 // Network is one VXLAN segment.
 type Network struct {
-	Name  string `json:"name"`
+	Name  string `json:"name"`           // also of its bridge
+	VTEP  string `json:"vtep,omitempty"` // the device's name
 	VNI   int    `json:"vni"`
 	Port  int    `json:"port"`
 	Flood string `json:"flood"`
@@ -178,6 +200,7 @@ func (r *Result) Sort() {
 			cmp.Compare(a.Address, b.Address),
 			cmp.Compare(a.Kind, b.Kind))
 	})
+	slices.SortFunc(r.Topology.Underlays, func(a, b Underlay) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(r.Topology.Networks, func(a, b Network) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Topology.Endpoints, func(a, b Endpoint) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Network, b.Network), cmp.Compare(a.Address, b.Address))

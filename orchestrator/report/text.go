@@ -80,7 +80,11 @@ func (t *textWriter) headline() {
 		parts = append(parts, fmt.Sprintf("%d pings skipped", skipped))
 	}
 	t.line("%s", strings.Join(parts, ", "))
-	t.line("started %s", t.Started.UTC().Format("2006-01-02 15:04:05 UTC"))
+	started := "started " + t.Started.UTC().Format("2006-01-02 15:04:05 UTC")
+	if t.Run > 0 {
+		started += fmt.Sprintf(", kept as run %d", t.Run)
+	}
+	t.line("%s", started)
 }
 
 // failures says what failed, each on a line of its own, and the way out.
@@ -111,8 +115,7 @@ func (t *textWriter) failures() {
 		}
 		lost++
 		if lost <= maxFailures {
-			add("%s %s %s -> %s %s: %s", t.bad("lost"), p.Kind, end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address,
-				cmp.Or(p.Error, fmt.Sprintf("no reply to %d requests", p.Sent)))
+			add("%s %s %s -> %s %s: %s", t.bad("lost"), p.Kind, end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why())
 		}
 	}
 	if lost > maxFailures {
@@ -124,6 +127,11 @@ func (t *textWriter) failures() {
 	if t.Result.Result != Pass {
 		for _, s := range skips(ofKind(t.Probes, KindPing)) {
 			add("%s %d of the pings: %s", t.odd("skipped"), s.count, s.why)
+		}
+	}
+	for _, g := range t.Gates {
+		if g.Result == Fail {
+			add("%s %s", t.bad("gate"), strings.TrimPrefix(g.Line(), "gate "))
 		}
 	}
 	if len(lines) == 0 {
@@ -147,11 +155,7 @@ func (t *textWriter) finding(f Finding) string {
 	case SeverityWarning:
 		kind = t.odd(f.Severity)
 	}
-	line := fmt.Sprintf("%s %s on %s: %s", kind, f.Layer, cmp.Or(f.Host, "all hosts"), f.Cause)
-	if f.Proof != "" {
-		line += " (" + f.Proof + ")"
-	}
-	return line
+	return kind + " " + f.line()
 }
 
 // advice says where to look for the cause of lost pings: in the lowest layer
@@ -401,14 +405,6 @@ func (t *textWriter) color(code, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-// end names one end of a probe, with its host if that is another thing.
-func end(name, host string) string {
-	if name == host {
-		return name
-	}
-	return fmt.Sprintf("%s (%s)", name, host)
-}
-
 func passed(p Probe) bool { return p.Result == Pass }
 
 func count[T any](s []T, is func(T) bool) int {
@@ -419,53 +415,4 @@ func count[T any](s []T, is func(T) bool) int {
 		}
 	}
 	return n
-}
-
-// cleaned gives a copy of r with every text made fit to be shown.
-func cleaned(r *Result) *Result {
-	c := presentable(r)
-	clean := func(texts ...*string) {
-		for _, s := range texts {
-			*s = Clean(*s)
-		}
-	}
-	clean(&c.Lab, &c.Verb, &c.Result, &c.Error)
-	for i := range c.Hosts {
-		h := &c.Hosts[i]
-		clean(&h.Name, &h.Address, &h.Result, &h.Error, &h.Hint)
-		for j := range h.Stages {
-			stage := &h.Stages[j]
-			clean(&stage.Name, &stage.Result, &stage.Error)
-			for k := range stage.Notes {
-				clean(&stage.Notes[k])
-			}
-		}
-	}
-	for i := range c.Probes {
-		p := &c.Probes[i]
-		clean(&p.Kind, &p.Stage, &p.Network, &p.From, &p.FromHost, &p.To, &p.ToHost, &p.Address, &p.Result, &p.Error, &p.Hint)
-	}
-	for i := range c.Findings {
-		f := &c.Findings[i]
-		clean(&f.Layer, &f.Host, &f.Cause, &f.Proof, &f.Mend)
-	}
-	for i := range c.Objects {
-		o := &c.Objects[i]
-		clean(&o.Host, &o.Kind, &o.Name, &o.For, &o.State, &o.Deploy, &o.MadeBy, &o.Note, &o.Hint)
-		for j := range o.Changes {
-			clean(&o.Changes[j].Property, &o.Changes[j].From, &o.Changes[j].To)
-		}
-	}
-	for i := range c.Topology.Networks {
-		n := &c.Topology.Networks[i]
-		clean(&n.Name, &n.Group, &n.Flood, &n.Subnet, &n.Unproved)
-	}
-	for i := range c.Topology.Endpoints {
-		e := &c.Topology.Endpoints[i]
-		clean(&e.Name, &e.Kind, &e.Host, &e.Network, &e.Address, &e.MAC)
-	}
-	for i := range c.Left {
-		clean(&c.Left[i].Name, &c.Left[i].Address, &c.Left[i].Destroy)
-	}
-	return c
 }

@@ -140,6 +140,17 @@ func bigMesh() *Result {
 	return r
 }
 
+// gated is a run that crossed one of its gates.
+func gated() *Result {
+	r := passedRun()
+	r.Run = 7
+	r.Gates = []Gate{
+		{Name: "max-duration", Limit: "1m0s", Result: Pass, By: "the run took 1.23 s"},
+		{Name: "max-rtt", Limit: "450µs", Result: Fail, By: "2 of 4 pings took longer, longest cn1 (host1) -> cn2 (host2): 0.500 ms"},
+	}
+	return r
+}
+
 func cases() map[string]*Result {
 	skippedProof := passedRun()
 	for i := range skippedProof.Probes {
@@ -165,6 +176,7 @@ func cases() map[string]*Result {
 		sameHost.Probes[i].FromHost = sameHost.Probes[i].ToHost
 	}
 	return map[string]*Result{
+		"gates":              gated(),
 		"failed-unchanged":   tunnelsUnknown,
 		"failed-one-host":    sameHost,
 		"pass":               passedRun(),
