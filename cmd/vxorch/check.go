@@ -16,7 +16,7 @@ func checkVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "look for what would keep the lab from working, before it is built", ArgsUsage: "[INVENTORY]",
 		Description: "Reads the hosts and sends a few datagrams between them, as tunnels would; changes nothing. Each finding says what was seen and what to do. Exits 1 if one of them is an error.",
-		Flags:       append(runFlags(), partFlags()...), OnUsageError: badUsage,
+		Flags:       append(runFlags(reportFormats...), partFlags()...), OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, _ asker) orchestrator.Outcome {
 				return o.Check(ctx, lab)

@@ -18,7 +18,7 @@ func cleanVerb(s streams) *cli.Command {
 		Name: "clean", Usage: "remove cached helpers and images that nothing uses", ArgsUsage: "[INVENTORY]",
 		Description: "On the lab's hosts, of whatever lab they are. What stands, and what a verb at work needs, is not touched; the helper that\n" +
 			"does this stays, too. On this machine: images that were fetched and not used for 30 days.",
-		Flags: runFlags(), OnUsageError: badUsage,
+		Flags: runFlags("text", "json"), OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			var removed map[string][]string
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, _ asker) (out orchestrator.Outcome) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -86,7 +87,7 @@ func exitCode(ctx context.Context, err error) int {
 		return int(status)
 	case errors.As(err, &usage), errors.As(err, &file):
 		return exitUsage
-	case errors.Is(err, errUnwanted):
+	case !slices.ContainsFunc(flatten(err), func(e error) bool { return !errors.Is(e, errUnwanted) }):
 		return exitUnwanted
 	}
 	return exitFailed
@@ -95,10 +96,13 @@ func exitCode(ctx context.Context, err error) int {
 // printErrors prints every error that err joins, with its way out.
 func printErrors(w io.Writer, err error) {
 	var status exitStatus
-	if err == nil || errors.Is(err, errUnwanted) || errors.As(err, &status) {
+	if err == nil || errors.As(err, &status) {
 		return
 	}
 	for _, e := range flatten(err) {
+		if e == errUnwanted { // the result says what
+			continue
+		}
 		fmt.Fprintf(w, "vxorch: error: %s\n", report.Clean(e.Error()))
 		if hint := hintOf(e); hint != "" {
 			fmt.Fprintf(w, "vxorch: hint: %s\n", report.Clean(hint))
@@ -151,13 +155,11 @@ func hintOf(err error) string {
 
 // conclude turns a verb's outcome into its error.
 func conclude(o orchestrator.Outcome) error {
-	switch {
-	case len(o.Errs) > 0:
-		return errors.Join(o.Errs...)
-	case o.Result.Result != report.Pass:
-		return errUnwanted
+	errs := o.Errs
+	if len(errs) == 0 && o.Result.Result != report.Pass {
+		errs = append(errs, errUnwanted)
 	}
-	return nil
+	return errors.Join(append(errs, crossed(o.Result)...)...)
 }
 
 func newApp(s streams) *cli.App {

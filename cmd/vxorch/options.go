@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,8 +35,19 @@ func inventoryFlag() cli.Flag {
 	return &cli.StringFlag{Name: "inventory", Aliases: []string{"i"}, Usage: "the inventory `FILE`; - is standard input", EnvVars: []string{"VXORCH_INVENTORY"}}
 }
 
-func formatFlag() cli.Flag {
-	return &cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "text", Usage: "`FORMAT` of the result: text or json", EnvVars: []string{"VXORCH_FORMAT"}}
+// formatFlag lets the user choose one of the formats, text if none is named.
+func formatFlag(formats ...string) cli.Flag {
+	last := len(formats) - 1
+	return &cli.StringFlag{
+		Name: "format", Aliases: []string{"f"}, Value: "text", EnvVars: []string{"VXORCH_FORMAT"},
+		Usage: fmt.Sprintf("`FORMAT` of the result: %s or %s", strings.Join(formats[:last], ", "), formats[last]),
+		Action: func(_ *cli.Context, f string) error {
+			if slices.Contains(formats, f) {
+				return nil
+			}
+			return &usageError{fmt.Sprintf("unknown format %q", f), "one of " + strings.Join(formats, ", ")}
+		},
+	}
 }
 
 func outputFlag() cli.Flag {
@@ -46,10 +58,10 @@ func yesFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "yes", DisableDefaultText: true, Usage: "do not ask", EnvVars: []string{"VXORCH_YES"}}
 }
 
-// runFlags are those of verbs that reach hosts.
-func runFlags() []cli.Flag {
+// runFlags are those of verbs that reach hosts and give a result in formats.
+func runFlags(formats ...string) []cli.Flag {
 	return append([]cli.Flag{
-		inventoryFlag(), formatFlag(), outputFlag(),
+		inventoryFlag(), formatFlag(formats...), outputFlag(),
 		&cli.IntFlag{Name: "parallel", Value: defaultParallel, Usage: "work on at most `N` hosts at once", EnvVars: []string{"VXORCH_PARALLEL"}},
 		&cli.DurationFlag{Name: "timeout", Usage: "give up after `D`, for example 90s", DefaultText: "never", EnvVars: []string{"VXORCH_TIMEOUT"}},
 		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "show progress as `KIND`: auto, lines, json or none", EnvVars: []string{"VXORCH_PROGRESS"}},
@@ -98,17 +110,6 @@ func loadLab(c *cli.Context, s streams) (*inventory.Lab, error) {
 		return nil, &usageError{err.Error(), "name the inventory's file"}
 	}
 	return lab, err
-}
-
-// format is the wanted result format.
-func format(c *cli.Context, allowed ...string) (string, error) {
-	f := c.String("format")
-	for _, a := range allowed {
-		if f == a {
-			return f, nil
-		}
-	}
-	return "", &usageError{fmt.Sprintf("unknown format %q", f), "one of " + strings.Join(allowed, ", ")}
 }
 
 // output is where a result goes.

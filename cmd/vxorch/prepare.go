@@ -15,7 +15,7 @@ func prepareVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "prepare", Usage: "install what hosts lack for their part", ArgsUsage: "[INVENTORY]",
 		Description:  "Hosts with VMs need libvirt and QEMU; their own package manager (apt or dnf) installs them. Shows the list and asks first. A host that lacks nothing is left alone.",
-		Flags:        append(runFlags(), yesFlag()),
+		Flags:        append(runFlags("text", "json"), yesFlag()),
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, ask asker) orchestrator.Outcome {

@@ -45,7 +45,7 @@ func TestLabScripts(t *testing.T) {
 			env.Defer(func() { takeDown(t, name) })
 			return setup(env)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snapshot": snapshot, "expand": expand, "guest": guest(t)},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"snapshot": snapshot, "expand": expand, "guest": guest(t), "follows": follows},
 	})
 }
 

@@ -14,8 +14,6 @@ import (
 
 	"vxorch/inventory"
 	"vxorch/orchestrator"
-	"vxorch/orchestrator/history"
-	"vxorch/orchestrator/report"
 )
 
 func initVerb(s streams) *cli.Command {
@@ -99,7 +97,7 @@ func validateVerb(s streams) *cli.Command {
 func planVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "print the steps that deploy would run", ArgsUsage: "[INVENTORY]",
-		Flags:        append(append(runFlags(), partFlags()...), fullFlag(), &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 if there is work"}),
+		Flags:        append(append(runFlags("text", "json"), partFlags()...), fullFlag(), &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 if there is work"}),
 		OnUsageError: badUsage,
 		Action:       func(c *cli.Context) error { return runPlan(c, s) },
 	}
@@ -130,7 +128,7 @@ func deployVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "build the lab, prove it, report", ArgsUsage: "[INVENTORY]",
 		Description: "Works from any state: what stands as wanted is left alone. Takes away workloads that the inventory no longer has. Asks before it removes one that another user or controller made, or a VM, and before it makes a VM anew, since what is on its disk is lost then. With --rollback a deploy that fails on a host, or is interrupted, takes away again what it has created, on every host that still answers; what stood before it and was changed or made anew stays as it is by then, what it removed is gone, and a lost probe is no failure.",
-		Flags: append(append(runFlags(), partFlags()...), yesFlag(), fullFlag(),
+		Flags: append(append(append(runFlags(reportFormats...), partFlags()...), gateFlags()...), yesFlag(), fullFlag(),
 			&cli.BoolFlag{Name: "rollback", DisableDefaultText: true, Usage: "if any host fails, take away again what this run has made", EnvVars: []string{"VXORCH_ROLLBACK"}},
 			&cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the steps, change nothing (as plan does)"}),
 		OnUsageError: badUsage,
@@ -153,7 +151,7 @@ func deployVerb(s streams) *cli.Command {
 func verifyVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "verify", Usage: "send the probes again", ArgsUsage: "[INVENTORY]",
-		Flags: append(append(runFlags(), partFlags()...), fullFlag()), OnUsageError: badUsage,
+		Flags: append(append(append(runFlags(reportFormats...), partFlags()...), gateFlags()...), fullFlag()), OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, _ asker) orchestrator.Outcome {
 				return o.Verify(ctx, lab)
@@ -170,7 +168,7 @@ func destroyVerb(s streams) *cli.Command {
 	return &cli.Command{
 		Name: "destroy", Usage: "take the lab away", ArgsUsage: "[INVENTORY]",
 		Description: "Removes everything that bears the lab's mark on its hosts, and nothing else. Without an inventory: --lab NAME --host ADDRESS …",
-		Flags: append(append(runFlags(), partFlags()...), yesFlag(),
+		Flags: append(append(runFlags(reportFormats...), partFlags()...), yesFlag(),
 			&cli.StringFlag{Name: "lab", Usage: "the lab's `NAME`, without an inventory"},
 			&cli.StringSliceFlag{Name: "host", Usage: "a `HOST` of it as for init; may be repeated"},
 			&cli.StringFlag{Name: "identity", Usage: "private key `FILE` for --host"},
@@ -226,11 +224,11 @@ func onHosts(c *cli.Context, s streams,
 	write func(w io.Writer, o orchestrator.Outcome, format string) error, keep bool,
 ) (orchestrator.Outcome, error) {
 	var none orchestrator.Outcome
-	f, err := format(c, "text", "json")
+	lab, err := labOf(c, s)
 	if err != nil {
 		return none, err
 	}
-	lab, err := labOf(c, s)
+	limits, err := limitsOf(c)
 	if err != nil {
 		return none, err
 	}
@@ -259,88 +257,16 @@ func onHosts(c *cli.Context, s streams,
 	outcome := verb(ctx, o, lab, asker{ctx, s, c.Bool("yes"), show.hold, o.User, o.Machine})
 	show.end()
 	printWarnings(s.err, outcome.Warnings)
+	outcome.Result.Gates = limits.Gate(outcome.Result)
 	if keep {
-		if _, err := store().Save(outcome.Result); err != nil {
+		if outcome.Result.Run, err = store().Save(outcome.Result); err != nil {
 			fmt.Fprintf(s.err, "vxorch: warning: this run is not kept for `vxorch report`: %v\n", err)
 		}
 	}
-	if err := errors.Join(write(out, outcome, f), out.Close()); err != nil {
+	if err := errors.Join(write(out, outcome, c.String("format")), out.Close()); err != nil {
 		return outcome, errors.Join(append(outcome.Errs, err)...)
 	}
 	return outcome, nil
-}
-
-// writeResult writes a verb's result.
-func writeResult(w io.Writer, o orchestrator.Outcome, format string) error {
-	return writeReport(w, o.Result, format)
-}
-
-func writeReport(w io.Writer, r *report.Result, format string) error {
-	if format == "json" {
-		return report.WriteJSON(w, r)
-	}
-	return report.WriteText(w, r, textOptions(w))
-}
-
-func textOptions(w io.Writer) report.TextOptions {
-	out, ok := w.(output)
-	return report.TextOptions{Color: ok && isTerminal(out.Writer) && os.Getenv("NO_COLOR") == ""}
-}
-
-func store() history.Store { return history.Store{Root: history.DefaultRoot()} }
-
-func reportVerb(s streams) *cli.Command {
-	return &cli.Command{
-		Name: "report", Usage: "show the last run's results", ArgsUsage: "[INVENTORY]",
-		Description: "Of the lab of INVENTORY, or of --lab NAME; with neither, the latest run of all labs.",
-		Flags: []cli.Flag{
-			inventoryFlag(), formatFlag(), outputFlag(),
-			&cli.StringFlag{Name: "lab", Usage: "the lab's `NAME`"},
-			&cli.IntFlag{Name: "run", Usage: "the run numbered `N` (default: the last)"},
-		},
-		OnUsageError: badUsage,
-		Action: func(c *cli.Context) error {
-			f, err := format(c, "text", "json")
-			if err != nil {
-				return err
-			}
-			result, err := storedRun(c, s)
-			if err != nil {
-				return err
-			}
-			out, err := openOutput(c, s)
-			if err != nil {
-				return err
-			}
-			return errors.Join(writeReport(out, result, f), out.Close())
-		},
-	}
-}
-
-func storedRun(c *cli.Context, s streams) (*report.Result, error) {
-	name := c.String("lab")
-	if name == "" && (c.Args().Present() || c.IsSet("inventory")) {
-		lab, err := loadLab(c, s)
-		if err != nil {
-			return nil, err
-		}
-		name = lab.Name
-	}
-	if name == "" {
-		if c.IsSet("run") {
-			return nil, &usageError{"--run needs a lab", "name the inventory, or --lab NAME"}
-		}
-		result, err := store().Latest()
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, &usageError{"no run to report yet", "vxorch deploy INVENTORY makes one"}
-		}
-		return result, err
-	}
-	result, err := store().Load(name, c.Int("run"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, &usageError{err.Error(), "vxorch deploy or verify makes one"}
-	}
-	return result, err
 }
 
 func versionVerb(s streams) *cli.Command {
