@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
 	"vxorch/remote/hostapi"
@@ -69,30 +68,6 @@ func (c *Conn) StartWatched(ctx context.Context, command string, watch io.Writer
 	})
 }
 
-// SFTP opens an SFTP session, with concurrent writes. ctx bounds the opening
-// only. The error is hostapi.ErrUnsupported if the server has no SFTP to offer.
-// Close of the client returns when the server has ended it.
-func (c *Conn) SFTP(ctx context.Context) (*sftp.Client, error) {
-	return opened(ctx, c, "open SFTP", (*sftp.Client).Close, func() (*sftp.Client, error) {
-		session, err := c.open()
-		if err != nil {
-			return nil, err
-		}
-		stdin, err1 := session.StdinPipe()
-		stdout, err2 := session.StdoutPipe()
-		if err := errors.Join(err1, err2, session.RequestSubsystem("sftp")); err != nil {
-			session.Close()
-			return nil, c.unsupported(err)
-		}
-		client, err := sftp.NewClientPipe(stdout, stdin, sftp.UseConcurrentWrites(true))
-		if err != nil {
-			session.Close()
-			return nil, c.unsupported(err)
-		}
-		return client, nil
-	})
-}
-
 // opened gives what open gives, or returns when ctx ends; a late result is
 // closed then. A call to a peer that is gone ends with the connection only.
 func opened[T any](ctx context.Context, c *Conn, act string, closeIt func(T) error, open func() (T, error)) (T, error) {
@@ -146,14 +121,6 @@ func (c *Conn) explain(act string, err error) error {
 		return lost("%s: %v", act, err)
 	}
 	return failure(hostapi.KindHelper, "", "%s: %v", act, err)
-}
-
-func (c *Conn) unsupported(err error) error {
-	explained := c.explain("open SFTP", err)
-	if c.Err() != nil {
-		return explained
-	}
-	return failure(hostapi.KindUnsupported, "", "open SFTP: the host does not offer it: %v", err)
 }
 
 // outcome says how a command ended; nil: with exit status 0.

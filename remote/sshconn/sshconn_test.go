@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -111,51 +110,6 @@ func TestKilledCommandSaysSo(t *testing.T) {
 	}
 }
 
-func TestSFTPWrites(t *testing.T) {
-	conn := dial(t, target(sshdtest.Start(t, sshdtest.Config{})), sshconn.Options{})
-	client, err := conn.SFTP(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "file")
-	remote, err := client.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := remote.ReadFromWithConcurrency(strings.NewReader("content"), 4); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(remote.Close(), client.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := os.ReadFile(file); err != nil || string(got) != "content" {
-		t.Errorf("wrote %q, %v", got, err)
-	}
-}
-
-func TestServerWithoutSFTPIsUnsupported(t *testing.T) {
-	for name, config := range map[string]sshdtest.Config{
-		"no subsystem":       {NoSFTP: true},
-		"no such program":    {NoSFTP: true, Lines: []string{"Subsystem sftp /nonexistent/sftp-server"}},
-		"something else":     {NoSFTP: true, Lines: []string{"Subsystem sftp /bin/echo hello, this is no sftp"}},
-		"session then works": {NoSFTP: true, Lines: []string{"MaxSessions 1"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			conn := dial(t, target(sshdtest.Start(t, config)), sshconn.Options{})
-			if _, err := conn.SFTP(t.Context()); !errors.Is(err, hostapi.ErrUnsupported) {
-				t.Errorf("SFTP = %v, want ErrUnsupported", err)
-			}
-			session, err := conn.Start(t.Context(), "exit 0")
-			if err != nil {
-				t.Fatalf("Start after SFTP: %v", err)
-			}
-			if err := session.Wait(); err != nil {
-				t.Errorf("Wait = %v", err)
-			}
-		})
-	}
-}
-
 func TestSessionsOneAfterTheOtherWithMaxSessions1(t *testing.T) {
 	conn := dial(t, target(sshdtest.Start(t, sshdtest.Config{Lines: []string{"MaxSessions 1"}})), sshconn.Options{})
 	for range 10 {
@@ -167,11 +121,6 @@ func TestSessionsOneAfterTheOtherWithMaxSessions1(t *testing.T) {
 		if err := session.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		client, err := conn.SFTP(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		client.Close()
 	}
 }
 
@@ -309,9 +258,6 @@ func TestVanishedPeerIsNoticed(t *testing.T) {
 	}
 	if _, err := conn.Start(t.Context(), "true"); !errors.Is(err, hostapi.ErrLost) {
 		t.Errorf("Start = %v, want ErrLost", err)
-	}
-	if _, err := conn.SFTP(t.Context()); !errors.Is(err, hostapi.ErrLost) {
-		t.Errorf("SFTP = %v, want ErrLost", err)
 	}
 }
 
