@@ -20,6 +20,10 @@ import (
 // connection fails by itself.
 const resolveTimeout = 5 * time.Second
 
+// maxPeers is of how many others a host is asked how it reaches them, the next
+// ones in the lab's order: with all, the answers would grow with the square.
+const maxPeers = 64
+
 // session is one verb at work: its connections and its record.
 type session struct {
 	c        *Controller
@@ -159,8 +163,10 @@ func (s *session) resolvePeers(ctx context.Context) func(host string) []netip.Ad
 	}
 	return func(host string) []netip.Addr {
 		var peers []netip.Addr
-		for _, h := range s.lab.Hosts {
-			if a := answers[h.Name](); h.Name != host && a.IsValid() {
+		own := slices.IndexFunc(s.lab.Hosts, func(h inventory.Host) bool { return h.Name == host })
+		for i := range s.lab.Hosts[1:] {
+			h := s.lab.Hosts[(own+1+i)%len(s.lab.Hosts)]
+			if a := answers[h.Name](); a.IsValid() && len(peers) < maxPeers {
 				peers = append(peers, a)
 			}
 		}
