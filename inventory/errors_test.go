@@ -335,12 +335,16 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 				`2:45: vtep "192.0.2.1" would be that of 2 hosts | give it a range as long as the name's, as in 192.0.2.[101-116]`,
 			}},
 		// Ssh.
-		"ssh to come": {
-			head + "ssh: {jump: x, sudo: true, transport: openssh}\n",
+		"ssh with words that are none": {
+			head + "ssh: {jump: x, sudo: true, transport: ssh, persist: ever}\n",
 			[]string{
 				`5:22: sudo must be text, not true | put it into quotes: "true"`,
-				"5:28: ssh.transport: not supported yet | this version logs in directly: take it out",
+				`5:39: transport "ssh" is unknown | known: native, openssh`,
+				"5:53: persist \"ever\" is not a time up to 24h | write it as 60s or 10m, or `off`",
 			}},
+		"a pinned key for the system's ssh": {
+			"lab: try\nssh: {host_key: \"SHA256:uNiVztksCsDhcc0u9e8BrmXOdfbf5fG9hP7hPYHHXlw\"}\nhosts:\n  a: {address: x, ssh: {transport: openssh}}\n  b: {address: y}\n",
+			[]string{"4:24: host_key does not go with `transport: openssh` | ssh cannot be given a fingerprint: name a known_hosts file that has the key"}},
 		"ssh with a way to become root that is none": {
 			head + "ssh: {sudo: asks}\n",
 			[]string{`5:13: sudo "asks" is unknown | did you mean "ask"?`}},

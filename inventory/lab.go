@@ -33,13 +33,15 @@ type Host struct {
 // SSH is how to reach a host; zero values leave the choice to the SSH layer.
 type SSH struct {
 	User       string
-	Port       int      // 0: 22
-	Identity   []string // private key files, tried first and in this order; relative ones are relative to the inventory
-	KnownHosts []string // files; empty: the user's and the system's
-	HostKey    string   // pinned SHA256:… fingerprint; empty: known_hosts decides
-	AcceptNew  *bool    // learn the key of a host that known_hosts does not have; nil: as ssh_config says
-	Jump       []string // jump hosts, [user@]host[:port], from here to there; "none" alone: none; empty: as ssh_config says
-	Sudo       string   // auto, ask, never: how a user other than root becomes it; empty: auto
+	Port       int            // 0: 22
+	Identity   []string       // private key files, tried first and in this order; relative ones are relative to the inventory
+	KnownHosts []string       // files; empty: the user's and the system's
+	HostKey    string         // pinned SHA256:… fingerprint; empty: known_hosts decides
+	AcceptNew  *bool          // learn the key of a host that known_hosts does not have; nil: as ssh_config says
+	Jump       []string       // jump hosts, [user@]host[:port], from here to there; "none" alone: none; empty: as ssh_config says
+	OpenSSH    bool           // let the system's ssh connect
+	Persist    *time.Duration // how long that ssh stays connected after a run; nil: the SSH layer's choice
+	Sudo       string         // auto, ask, never: how a user other than root becomes it; empty: auto
 }
 
 // Flood says how broadcast, unknown-unicast and multicast frames reach the

@@ -215,6 +215,17 @@ hosts:
 	}
 }
 
+func TestTransport(t *testing.T) {
+	lab := mustParse(t, "lab: try\nssh: {transport: openssh, persist: 10m}\nhosts: {a: {address: x}, b: {address: y, ssh: {transport: native}}, c: {address: z, ssh: {persist: off}}}\n")
+	var got []string
+	for _, h := range lab.Hosts {
+		got = append(got, fmt.Sprint(h.Name, " ", h.SSH.OpenSSH, " ", *h.SSH.Persist))
+	}
+	if diff := cmp.Diff([]string{"a true 10m0s", "b false 10m0s", "c true 0s"}, got); diff != "" {
+		t.Errorf("transports (-want +got):\n%s", diff)
+	}
+}
+
 func TestJumpHosts(t *testing.T) {
 	for text, want := range map[string][]string{
 		"bastion":                        {"bastion"},

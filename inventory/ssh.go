@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"gopkg.in/yaml.v3"
@@ -14,13 +15,7 @@ import (
 // readSSH reads how to reach a host. A key that is given wins over the one of
 // base, key by key.
 func (p *parser) readSSH(n *yaml.Node, base SSH) SSH {
-	later := []string{"transport"}
-	f := p.fields(n, "ssh", append([]string{"user", "port", "identity", "known_hosts", "host_key", "accept_new", "jump", "sudo"}, later...)...)
-	for _, key := range later {
-		if e, found := f[key]; found {
-			p.errorf(e.key, "ssh.%s: not supported yet", key).Hint = "this version logs in directly: take it out"
-		}
-	}
+	f := p.fields(n, "ssh", "user", "port", "identity", "known_hosts", "host_key", "accept_new", "jump", "sudo", "transport", "persist")
 	ssh := base
 	if e, found := f["user"]; found {
 		ssh.User = p.readUser(e.value)
@@ -44,6 +39,15 @@ func (p *parser) readSSH(n *yaml.Node, base SSH) SSH {
 	if e, found := f["jump"]; found {
 		ssh.Jump = p.readJump(e.value)
 	}
+	if _, found := f["transport"]; found {
+		ssh.OpenSSH = p.choice(f, "transport", transports) == "openssh"
+	}
+	if e, found := f["persist"]; found {
+		ssh.Persist = p.readPersist(e.value)
+	}
+	if pinned := func(s SSH) bool { return s.OpenSSH && s.HostKey != "" }; pinned(ssh) && !pinned(base) {
+		p.errorf(n, "host_key does not go with `transport: openssh`").Hint = "ssh cannot be given a fingerprint: name a known_hosts file that has the key"
+	}
 	if _, found := f["sudo"]; found {
 		ssh.Sudo = p.choice(f, "sudo", sudos)
 	}
@@ -52,6 +56,29 @@ func (p *parser) readSSH(n *yaml.Node, base SSH) SSH {
 
 // sudos are how a user other than root becomes it; the first is the default.
 var sudos = []string{"auto", "ask", "never"}
+
+// transports are who connects: this program, or the system's ssh.
+var transports = []string{"native", "openssh"}
+
+// maxPersist bounds how long an ssh may stay connected unused.
+const maxPersist = 24 * time.Hour
+
+// readPersist reads a time, as in 60s; 0 or `off` for none.
+func (p *parser) readPersist(n *yaml.Node) *time.Duration {
+	text, ok := p.str(n, "persist")
+	if !ok {
+		return nil
+	}
+	var d time.Duration
+	if text != "off" {
+		var err error
+		if d, err = time.ParseDuration(text); err != nil || d < 0 || d > maxPersist {
+			p.errorf(n, "persist %q is not a time up to 24h", text).Hint = "write it as 60s or 10m, or `off`"
+			return nil
+		}
+	}
+	return &d
+}
 
 func (p *parser) readUser(n *yaml.Node) string {
 	user, ok := p.str(n, "user")

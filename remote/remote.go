@@ -40,6 +40,7 @@ type Options struct {
 	ConfigFile  string           // read in place of the user's and the system's ssh_config; "none": none is read
 	AgentSocket string           // of the ssh-agent; empty: none
 	Secrets     *sshauth.Secrets // what the user is asked; nil: nothing
+	EndMasters  bool             // an ssh that connects for a target with OpenSSH ends with its connection, whatever Persist says
 	Log         *slog.Logger     // nil: nowhere
 	// Lease is how long the helper and the controller live on without a sign of
 	// each other, unless ssh_config has another ServerAliveInterval; 0: 15 s. Each
@@ -69,7 +70,7 @@ type Dialer struct {
 func NewDialer(opts Options) *Dialer {
 	return &Dialer{opts, route.New(route.Options{
 		User: opts.User, Home: opts.Home, AgentSocket: opts.AgentSocket, ConfigFile: opts.ConfigFile,
-		Lease: opts.Lease, Secrets: opts.Secrets, Log: opts.Log, Dialer: opts.Dialer,
+		Lease: opts.Lease, Secrets: opts.Secrets, EndMasters: opts.EndMasters, Log: opts.Log, Dialer: opts.Dialer,
 	})}
 }
 

@@ -20,10 +20,12 @@ import (
 	"vxorch/orchestrator/report"
 	"vxorch/remote/hostapi"
 	"vxorch/remote/sandbox"
+	"vxorch/remote/sshmaster"
 )
 
 func main() {
 	sandbox.InitIfAsked()
+	sshmaster.AskIfAsked()
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

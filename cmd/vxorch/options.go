@@ -180,7 +180,7 @@ func controller(c *cli.Context, s streams, show progress) (*orchestrator.Control
 	password := newSudoPassword(c, terminal)
 	dialer := remote.NewDialer(remote.Options{
 		User: who.Username, Home: home, ConfigFile: c.String("ssh-config"), AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
-		Secrets: told, SudoPassword: password.get,
+		Secrets: told, SudoPassword: password.get, EndMasters: slices.Contains([]string{"destroy", "clean"}, c.Command.Name),
 		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
 	})
 	return &orchestrator.Controller{
@@ -199,6 +199,7 @@ func target(h inventory.Host) remote.Target {
 	return remote.Target{
 		Name: h.Name, Address: h.Address, Port: h.SSH.Port, User: h.SSH.User,
 		Identity: h.SSH.Identity, KnownHosts: h.SSH.KnownHosts, HostKey: h.SSH.HostKey, AcceptNew: h.SSH.AcceptNew, Jump: h.SSH.Jump,
+		OpenSSH: h.SSH.OpenSSH, Persist: h.SSH.Persist,
 	}
 }
 

@@ -96,6 +96,11 @@ func (p *prompter) ask(ctx context.Context, q sshauth.Question) (string, error) 
 	}
 	defer p.hold()()
 	fmt.Fprint(p.out, strings.TrimSpace(report.Clean(q.Text)), " ")
+	if q.Notice {
+		<-ctx.Done()
+		fmt.Fprintln(p.out)
+		return "", nil
+	}
 	fd := int(p.terminal.Fd())
 	before, err := term.GetState(fd)
 	if err != nil {

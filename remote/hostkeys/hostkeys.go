@@ -172,9 +172,9 @@ func (k *Known) Check(name string, key ssh.PublicKey) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &revoked):
-		return failure(hostapi.KindHostKey, "", "the host's key %s is revoked by %s", Describe(key), k.place(revoked.Revoked))
+		return failure(hostapi.KindHostKey, "others may hold a key that is revoked: give the host a new one", "the host's key %s is revoked by %s", Describe(key), k.place(revoked.Revoked))
 	case !errors.As(err, &mismatch):
-		return failure(hostapi.KindHostKey, "", "the host's key %s: %v", Describe(key), err)
+		return failure(hostapi.KindHostKey, "a host's certificate has to be for its name, in time, and not revoked by known_hosts", "the host's key %s: %v", Describe(key), err)
 	}
 	if len(mismatch.Want) > 0 {
 		return k.changed(name, key, mismatch.Want)
@@ -199,7 +199,7 @@ func (k *Known) changed(name string, key ssh.PublicKey, want []xknownhosts.Known
 		}
 	}
 	if len(known) == 0 {
-		return failure(hostapi.KindHostKey, "", "the host presents %s without a certificate of the authority %s", Describe(key), strings.Join(authorities, ", "))
+		return failure(hostapi.KindHostKey, "name the certificate as HostCertificate in the host's sshd_config, or put the key itself into known_hosts", "the host presents %s without a certificate of the authority %s", Describe(key), strings.Join(authorities, ", "))
 	}
 	return failure(hostapi.KindHostKey,
 		fmt.Sprintf("if the host was installed anew: ssh-keygen -R %q -f %s; if not, somebody else answers in its place", knownhosts.Normalize(name), k.file(want[0])),

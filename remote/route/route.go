@@ -28,11 +28,13 @@ type Target struct {
 	Address    string // a name, also one of ssh_config's, an IPv4 or an IPv6 address, without brackets
 	Port       int
 	User       string
-	Identity   []string // private key files
-	KnownHosts []string // files
-	HostKey    string   // pinned SHA256:… fingerprint, which decides alone
-	AcceptNew  *bool    // write the key of a host that known_hosts does not have into the first of its files
-	Jump       []string // [user@]host[:port], from here to there; "none" alone: no jump host, whatever ssh_config says
+	Identity   []string       // private key files
+	KnownHosts []string       // files
+	HostKey    string         // pinned SHA256:… fingerprint, which decides alone
+	AcceptNew  *bool          // write the key of a host that known_hosts does not have into the first of its files
+	Jump       []string       // [user@]host[:port], from here to there; "none" alone: no jump host, whatever ssh_config says
+	OpenSSH    bool           // let the system's ssh connect
+	Persist    *time.Duration // how long that ssh stays connected unused; nil: DefaultPersist; 0: not at all
 }
 
 // Options is the world around the connections. The zero value works, without
@@ -45,6 +47,8 @@ type Options struct {
 	SSH         string        // the ssh program, as for sshconfig.Resolver
 	Lease       time.Duration // how long both ends live on without a sign of each other; 0: 15 s
 	Secrets     *sshauth.Secrets
+	MasterDir   string       // as Options.Dir of sshmaster
+	EndMasters  bool         // an ssh that connects ends with its connection, whatever Persist says
 	Log         *slog.Logger // nil: nowhere
 	// Dialer makes the TCP connections; nil: net.Dialer.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
@@ -94,6 +98,9 @@ type Conn struct {
 
 // Dial connects to t. It returns when ctx ends; every error is a *hostapi.Error.
 func (n *Network) Dial(ctx context.Context, t Target) (*Conn, error) {
+	if t.OpenSSH {
+		return n.dialOpenSSH(ctx, t)
+	}
 	way, err := n.way(ctx, t)
 	if err != nil {
 		return nil, err

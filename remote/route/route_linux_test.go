@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,9 +20,13 @@ import (
 	"vxorch/remote/internal/ns/nstest"
 	"vxorch/remote/internal/sshdtest"
 	"vxorch/remote/route"
+	"vxorch/remote/sshmaster"
 )
 
-func TestMain(m *testing.M) { nstest.Main(m) }
+func TestMain(m *testing.M) {
+	sshmaster.AskIfAsked()
+	nstest.Main(m)
+}
 
 const (
 	gateOutside, gateInside = "10.7.0.1", "10.8.0.1" // the bastion's, towards us and towards the hosts
@@ -268,6 +273,69 @@ Host silent
 	defer cancel()
 	if _, err = n.Dial(ctx, route.Target{Address: "silent"}); !errors.Is(err, hostapi.ErrCanceled) {
 		t.Errorf("Dial = %v, want ErrCanceled", err)
+	}
+}
+
+func TestTheSystemsSSHConnects(t *testing.T) {
+	bastioned(t)
+	bastion := sshdtest.Start(t, sshdtest.Config{Address: gateOutside, Netns: "gate"})
+	host := sshdtest.Start(t, sshdtest.Config{Address: inside, Netns: "inside"})
+	opts := options(t, "Match host 10.8.0.*\n  ProxyJump s0", bastion, host)
+	dir, err := os.MkdirTemp("", "m") // the path of a socket must be short
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	opts.MasterDir = dir
+	target := alias(1)
+	target.OpenSSH = true
+	dial := func(opts route.Options) {
+		t.Helper()
+		conn, err := route.New(opts).Dial(t.Context(), target)
+		must(t, err)
+		run(t, conn)
+		must(t, conn.Close())
+	}
+	dial(opts)
+	dial(opts)
+	if got := host.Connections(t); got != 1 {
+		t.Errorf("%d connections to the host by two runs, want 1", got)
+	}
+
+	// A master that hangs up is replaced.
+	sockets, err := filepath.Glob(dir + "/????????????????")
+	must(t, err)
+	if len(sockets) != 1 {
+		t.Fatalf("sockets: %v, want one", sockets)
+	}
+	must(t, exec.Command("ssh", "-F", "none", "-S", sockets[0], "-O", "exit", "x").Run())
+	for _, err := os.Lstat(sockets[0]); err == nil; _, err = os.Lstat(sockets[0]) { // it goes a moment later
+		time.Sleep(5 * time.Millisecond)
+	}
+	listener, err := net.Listen("unix", sockets[0])
+	must(t, err)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	dial(opts)
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	listener.Close()
+	if got := host.Connections(t); got != 2 {
+		t.Errorf("%d connections to the host, want a second", got)
+	}
+
+	opts.EndMasters = true
+	dial(opts)
+	if _, err := os.Stat(sockets[0]); err == nil {
+		t.Error("the master is still there")
+	}
+	target.HostKey = "SHA256:x"
+	if _, err := route.New(opts).Dial(t.Context(), target); err == nil || !strings.Contains(err.Error(), "fingerprint") {
+		t.Errorf("Dial with a pinned key = %v, want it refused", err)
 	}
 }
 

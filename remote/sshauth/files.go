@@ -3,6 +3,7 @@ package sshauth
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"io"
 	"io/fs"
@@ -31,7 +32,7 @@ func (k *Keyring) readKey(ctx context.Context, file string, held []ssh.Signer) (
 	signer, err := ssh.ParsePrivateKey(text)
 	var encrypted *ssh.PassphraseMissingError
 	switch {
-	case err == nil && signer.PublicKey().Type() == "ssh-dss":
+	case err == nil && signer.PublicKey().Type() == "ssh-dss", err != nil && isDSA(text):
 		return nil, failure(hostapi.KindAuth, "make a new one: ssh-keygen -t ed25519", "key %s is a DSA key, which SSH servers take no more", file)
 	case err == nil:
 		return signer, nil
@@ -50,6 +51,9 @@ func (k *Keyring) readKey(ctx context.Context, file string, held []ssh.Signer) (
 	switch {
 	case publicErr == nil:
 		return nil, failure(hostapi.KindAuth, "load its private part into the ssh-agent: ssh-add", "key %s is a public key, and the agent does not hold its private part", file)
+	case bytes.Contains(text, []byte("BEGIN ENCRYPTED PRIVATE KEY")):
+		return nil, failure(hostapi.KindAuth, "ssh-keygen -p -f "+file+" writes it in OpenSSH's format; or load it into the ssh-agent: ssh-add "+file,
+			"key %s is encrypted as PKCS#8, which only OpenSSH can open", file)
 	case public != nil && strings.HasPrefix(public.Type(), "sk-"), bytes.Contains(text, []byte("OPENSSH PRIVATE KEY")) && strings.Contains(err.Error(), "key type"):
 		return nil, failure(hostapi.KindAuth, "load it into the ssh-agent: ssh-add "+file+"; or let the system's ssh connect: `ssh: {transport: openssh}` in the inventory",
 			"key %s is of a kind that only OpenSSH can use (%v)", file, err)
@@ -97,6 +101,13 @@ func (l *locked) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string
 		return signer.Sign(rand, data)
 	}
 	return able.SignWithAlgorithm(rand, data, algorithm)
+}
+
+// isDSA tells a key file in OpenSSH's format, which has its public part in
+// clear, even of a kind that cannot be read.
+func isDSA(text []byte) bool {
+	block, _ := pem.Decode(text)
+	return block != nil && bytes.Contains(block.Bytes, []byte("\x00\x00\x00\x07ssh-dss"))
 }
 
 // readPublic gives the public key in file; nil if there is none.

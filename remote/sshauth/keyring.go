@@ -254,6 +254,9 @@ func (k *Keyring) Refused(user, address string, methods []string, cause error) *
 	case len(k.signers) > 5: // sshd looks at six by default (MaxAuthTries)
 		e.Hint = "sshd looks at the first few keys only: name the right one as ssh.identity in the inventory"
 	}
+	if slices.ContainsFunc(k.skipped, func(s string) bool { return strings.Contains(s, "is encrypted") }) {
+		e.Hint += "; for an encrypted key without a terminal, let VXORCH_PASSPHRASE_FILE name a file that has its passphrase"
+	}
 	if asks && k.told == 0 && !k.secrets.mayPassword() {
 		e.Hint += "; a password is asked on a terminal only: without one, let VXORCH_PASSWORD_FILE name a file that has it"
 	}

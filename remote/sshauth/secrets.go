@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -21,6 +22,8 @@ const tries = 3
 type Question struct {
 	Text string
 	Echo bool // the answer may be seen
+	// Notice: nothing is to be answered, it is to be shown until the context ends.
+	Notice bool
 }
 
 // ErrNoAnswer is the error of an Ask whose user would not say.
@@ -140,6 +143,35 @@ func (s *Secrets) answer(ctx context.Context, q Question) (string, error) {
 	}
 	defer s.unlock()
 	return s.Ask(ctx, q)
+}
+
+// ForSSH gives what answers the questions of one run of the system's ssh: with
+// what was read from files, then by asking. nil: neither can be.
+func (s *Secrets) ForSSH() func(context.Context, Question) (string, error) {
+	if s.Ask == nil && len(s.Passphrases) == 0 && s.Password == "" {
+		return nil
+	}
+	var passphrases, passwords int // tried
+	return func(ctx context.Context, q Question) (string, error) {
+		if err := s.lock(ctx); err != nil {
+			return "", err
+		}
+		defer s.unlock()
+		text := strings.ToLower(q.Text)
+		switch {
+		case q.Notice:
+		case strings.Contains(text, "passphrase") && passphrases < len(s.Passphrases):
+			passphrases++
+			return s.Passphrases[passphrases-1], nil
+		case strings.Contains(text, "password") && passwords == 0 && s.Password != "":
+			passwords++
+			return s.Password, nil
+		}
+		if s.Ask == nil {
+			return "", ErrNoAnswer
+		}
+		return s.Ask(ctx, q)
+	}
 }
 
 // mayPassword tells whether a password can be had at all.

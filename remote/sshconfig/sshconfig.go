@@ -174,13 +174,7 @@ func (r *Resolver) ask(q Query) (string, error) {
 	defer func() { <-r.slots }()
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
-	args := []string{"-G"}
-	switch {
-	case r.File != "":
-		args = append(args, "-F", r.File)
-	case !r.plain:
-		args = append(args, "-F", r.files[0])
-	}
+	args := append([]string{"-G"}, r.Arguments()...)
 	if q.Port != 0 {
 		args = append(args, "-p", strconv.Itoa(q.Port))
 	}
@@ -201,6 +195,23 @@ func (r *Resolver) ask(q Query) (string, error) {
 		return "", err
 	}
 	return string(text), nil
+}
+
+// Arguments are ssh's, so that it reads the same files.
+func (r *Resolver) Arguments() []string {
+	r.once.Do(r.prepare)
+	switch {
+	case r.File != "":
+		return []string{"-F", r.File}
+	case len(r.files) == 0:
+		return []string{"-F", "none"}
+	case r.plain:
+		return nil
+	}
+	if _, err := os.Stat(r.files[0]); err != nil {
+		return []string{"-F", "none"}
+	}
+	return []string{"-F", r.files[0]}
 }
 
 // passwdHome is what ssh takes for the home directory.

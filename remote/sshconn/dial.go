@@ -73,6 +73,30 @@ func Dial(ctx context.Context, t Target, opts Options) (*Conn, error) {
 	}
 }
 
+// Attach gives the connection of an OpenSSH ControlMaster, to whose socket raw
+// leads; name is the host's, for messages. It is the master that notices a peer
+// that is gone: a question whether it is there would end the attachment.
+func Attach(ctx context.Context, raw net.Conn, name string, opts Options) (*Conn, error) {
+	opts.KeepaliveInterval = -1
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
+	wire := &countingConn{Conn: raw}
+	stop := context.AfterFunc(ctx, func() { wire.Close() })
+	conn, channels, requests, err := ssh.NewControlClientConn(wire)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		wire.Close()
+		return nil, failure(hostapi.KindUnreachable, "ssh -O exit ends a ControlMaster", "attach to the ssh that is connected to %s: %v", name, err)
+	}
+	return newConn(ssh.NewClient(conn, channels, requests), wire, opts), nil
+}
+
+// attachTimeout bounds what is said with a ControlMaster, which is on this
+// machine.
+const attachTimeout = 5 * time.Second
+
 // attempt makes one attempt, when it is its turn.
 func attempt(ctx context.Context, t Target, opts Options, verifier *verifier) (*Conn, error) {
 	done, err := opts.Turn(ctx)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -168,6 +169,78 @@ func TestPinnedKeyDecidesAlone(t *testing.T) {
 		tgt.HostKey = "MD5:12:34"
 		refused(t, tgt, sshconn.Options{}, &hostapi.Error{Kind: hostapi.KindInvalid}, "MD5:12:34", "SHA256")
 	})
+}
+
+func TestAuthoritiesOfHosts(t *testing.T) {
+	dir := t.TempDir()
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("ssh-keygen", append([]string{"-q"}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("ssh-keygen: %v: %s", err, out)
+		}
+	}
+	ca, key := filepath.Join(dir, "ca"), filepath.Join(dir, "host")
+	run("-t", "ed25519", "-N", "", "-f", ca)
+	run("-t", "ed25519", "-N", "", "-f", key)
+	run("-s", ca, "-I", "host", "-h", "-n", "127.0.0.1,lab", key+".pub")
+	s := sshdtest.Start(t, sshdtest.Config{Lines: []string{"HostKey " + key, "HostCertificate " + key + "-cert.pub"}})
+	authority, err := os.ReadFile(ca + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tgt := target(s)
+	for _, pattern := range []string{"*", "127.0.0.*", fmt.Sprintf("[127.0.0.1]:%d", s.Port)} {
+		tgt.KnownHosts = knownHosts(t, "@cert-authority "+pattern+" "+string(authority))
+		dial(t, tgt, sshconn.Options{})
+	}
+	tgt.KnownHosts = knownHosts(t, "@cert-authority * "+string(authority), "@revoked * "+string(authority))
+	refused(t, tgt, sshconn.Options{}, hostapi.ErrHostKey)
+
+	tgt.KnownHosts, tgt.KeyName = knownHosts(t, "@cert-authority lab "+string(authority)), "lab"
+	dial(t, tgt, sshconn.Options{})
+}
+
+func TestKeyNameStandsForTheHost(t *testing.T) {
+	s := sshdtest.Start(t, sshdtest.Config{})
+	_, key, _ := strings.Cut(s.KnownHostsLine("ssh-ed25519"), " ")
+	tgt := target(s)
+	tgt.KeyName = "Lab"
+	tgt.KnownHosts = knownHosts(t, "lab "+key)
+	dial(t, tgt, sshconn.Options{})
+	tgt.KnownHosts = knownHosts(t, s.KnownHostsLine("ssh-ed25519"))
+	refused(t, tgt, sshconn.Options{}, hostapi.ErrHostKey, "unknown")
+	tgt.KnownHosts, tgt.AcceptNew = []string{filepath.Join(t.TempDir(), "known_hosts")}, true
+	dial(t, tgt, sshconn.Options{})
+	if line, _ := os.ReadFile(tgt.KnownHosts[0]); !strings.HasPrefix(string(line), "lab ssh-") {
+		t.Errorf("learned %q, want it under lab", line)
+	}
+}
+
+// What ssh_config says by UserKnownHostsFile /dev/null.
+func TestADeviceStaysOne(t *testing.T) {
+	s := sshdtest.Start(t, sshdtest.Config{})
+	link := filepath.Join(t.TempDir(), "known_hosts")
+	if err := os.Symlink(os.DevNull, link); err != nil {
+		t.Fatal(err)
+	}
+	tgt := target(s)
+	tgt.AcceptNew, tgt.KnownHosts = true, []string{link}
+	before, _ := os.Stat(os.DevNull)
+	dial(t, tgt, sshconn.Options{})
+	if after, err := os.Stat(os.DevNull); err != nil || after.Mode() != before.Mode() {
+		t.Errorf("the device is now %v, %v", after.Mode(), err)
+	}
+}
+
+func TestAFileThatCannotBeWrittenIsAWarning(t *testing.T) {
+	s := sshdtest.Start(t, sshdtest.Config{})
+	var log bytes.Buffer
+	tgt := target(s)
+	tgt.AcceptNew, tgt.KnownHosts = true, []string{"/proc/no/known_hosts"}
+	dial(t, tgt, sshconn.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if !strings.Contains(log.String(), "could not be kept") {
+		t.Errorf("logged %q", log.String())
+	}
 }
 
 func TestNewHostIsLearnedUnderTheNameDialled(t *testing.T) {
