@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"vxorch/inventory"
 	"vxorch/orchestrator/images"
@@ -17,6 +18,10 @@ import (
 
 // stageImage is an image on its way to a host.
 const stageImage = "image"
+
+// parallelUploads is to how many hosts images travel at once: a few fill the
+// controller's line, and the first hosts have theirs the earlier.
+const parallelUploads = 8
 
 // prepareImages looks up the images that the lab's VMs use, fetching what is
 // given by URL, and makes the VMs' seeds. It reaches no host.
@@ -110,6 +115,7 @@ type hostUploads struct {
 // upload begins to send the images to their hosts.
 func (s *session) upload(ctx context.Context, list []plan.Upload) uploads {
 	sending, cancel := context.WithCancel(ctx)
+	turns := semaphore.NewWeighted(parallelUploads)
 	u := uploads{s, ctx, cancel, map[string]*hostUploads{}}
 	byHost := map[string][]plan.Upload{}
 	for _, one := range list {
@@ -120,6 +126,10 @@ func (s *session) upload(ctx context.Context, list []plan.Upload) uploads {
 		u.hosts[host] = h
 		go func() {
 			defer close(h.done)
+			if h.err = turns.Acquire(sending, 1); h.err != nil {
+				return
+			}
+			defer turns.Release(1)
 			for _, one := range those {
 				changed, err := s.send(sending, one)
 				h.changed = append(h.changed, changed...)
