@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"strings"
+	"time"
 
 	"vxorch/orchestrator/plan"
 	"vxorch/remote/hostapi"
@@ -11,6 +12,29 @@ import (
 // everything asks for whatever bears the lab's mark, wherever it is.
 func (s *session) everything() hostapi.ObserveRequest {
 	return hostapi.ObserveRequest{Lab: s.lab.Name, Virt: &hostapi.VirtQuery{}, Thorough: true}
+}
+
+// sessionGrace is how long other sessions of the lab may take to end: those of
+// reading verbs are short, and one that is over ends a moment after its verb.
+const sessionGrace = 3 * time.Second
+
+// observeAlone looks for everything, again and again while others still work for
+// the lab.
+func (s *session) observeAlone(ctx context.Context, host hostapi.Host) (hostapi.Facts, error) {
+	late := time.After(sessionGrace)
+	for {
+		facts, err := host.Observe(ctx, s.everything())
+		if err != nil || len(facts.Sessions) == 0 {
+			return facts, err
+		}
+		select {
+		case <-late:
+			return facts, nil
+		case <-ctx.Done():
+			return facts, nil
+		case <-time.After(sessionGrace / 20):
+		}
+	}
 }
 
 // lookForRemains makes a host on which something of the lab is left a failed one.
@@ -27,7 +51,7 @@ func (s *session) lookForRemains(ctx context.Context, facts map[string]hostapi.F
 			if _, err := host.Apply(ctx, s.batch()); err != nil {
 				return nil, err
 			}
-			facts, err := host.Observe(ctx, s.everything())
+			facts, err := s.observeAlone(ctx, host)
 			if err != nil {
 				return nil, err
 			}
@@ -35,10 +59,11 @@ func (s *session) lookForRemains(ctx context.Context, facts map[string]hostapi.F
 			if len(remains) == 0 {
 				return nil, nil
 			}
-			return nil, &hostapi.Error{
-				Kind: hostapi.KindInternal, Message: "still there: " + strings.Join(remains, ", "),
-				Hint: "vxorch takes away what stands where it puts things; remove these by hand, then run destroy again",
+			hint := "vxorch takes away what stands where it puts things; remove these by hand, then run destroy again"
+			if len(remains) == len(facts.Sessions) {
+				hint = "somebody looks at the lab: wait for the end of that, then run destroy again"
 			}
+			return nil, &hostapi.Error{Kind: hostapi.KindInternal, Message: "still there: " + strings.Join(remains, ", "), Hint: hint}
 		})
 	})
 }

@@ -1,12 +1,15 @@
 package orchestrator_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 
+	"vxorch/inventory"
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
+	"vxorch/remote/hostapi"
 )
 
 func TestDestroyThatLeavesSomethingFailsAndNamesIt(t *testing.T) {
@@ -53,5 +56,50 @@ func TestSecondDestroyAsksEachHostOnce(t *testing.T) {
 	}
 	if want := []string{"connect", "observe"}; !slices.Equal(stages, want) {
 		t.Errorf("stages of a are %s, want %s", strings.Join(stages, ", "), strings.Join(want, ", "))
+	}
+}
+
+// crowded is a host on which other sessions of the lab are seen the first times.
+type crowded struct {
+	hostapi.Host
+	looks int
+}
+
+func (c *crowded) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi.Facts, error) {
+	facts, err := c.Host.Observe(ctx, req)
+	if c.looks > 0 && req.Thorough {
+		c.looks--
+		facts.Sessions = []string{"process 7 (vxhelper of another session)"}
+	}
+	return facts, err
+}
+
+func TestDestroyNamesOtherSessionsUnlessTheyEndAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		looks int
+		want  string
+	}{
+		"ends at once": {3, ""},
+		"stays":        {1000, "a: look: still there: process 7 (vxhelper of another session)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, "a")
+			lab := b.lab("try", "", "a")
+			b.deploy(lab)
+			dial := b.control.Dial
+			b.control.Dial = func(ctx context.Context, h inventory.Host) (hostapi.Host, error) {
+				host, err := dial(ctx, h)
+				return &crowded{host, c.looks}, err
+			}
+			o := b.control.Destroy(t.Context(), lab, yes)
+			got := ""
+			if len(o.Errs) > 0 {
+				got = o.Errs[0].Error()
+			}
+			if got != c.want || len(o.Errs) > 1 {
+				t.Errorf("errors %v, want %q", o.Errs, c.want)
+			}
+		})
 	}
 }

@@ -42,6 +42,9 @@ type Options struct {
 	Secrets     *sshauth.Secrets // what the user is asked; nil: nothing
 	EndMasters  bool             // an ssh that connects for a target with OpenSSH ends with its connection, whatever Persist says
 	Log         *slog.Logger     // nil: nowhere
+	// Lab is whose work this is, for who looks at the processes on a host; empty:
+	// no lab's.
+	Lab string
 	// Lease is how long the helper and the controller live on without a sign of
 	// each other, unless ssh_config has another ServerAliveInterval; 0: 15 s. Each
 	// gives one every third of it.
@@ -86,7 +89,7 @@ func (d *Dialer) Dial(ctx context.Context, t Target, sudo Sudo) (hostapi.Host, e
 	if err != nil {
 		return nil, err
 	}
-	stream, err := push.Start(ctx, conn.Conn, push.Options{Bundle: d.opts.Bundle, Lease: conn.Lease, Sudo: sudo, Password: d.opts.SudoPassword, Log: d.opts.Log})
+	stream, err := push.Start(ctx, conn.Conn, push.Options{Bundle: d.opts.Bundle, Lab: d.opts.Lab, Lease: conn.Lease, Sudo: sudo, Password: d.opts.SudoPassword, Log: d.opts.Log})
 	if err != nil {
 		conn.Close()
 		return nil, err

@@ -148,8 +148,8 @@ func bounded(c *cli.Context) (context.Context, context.CancelFunc, error) {
 	return ctx, cancel, nil
 }
 
-// controller is the orchestrator for this user on this machine.
-func controller(c *cli.Context, s streams, show progress) (*orchestrator.Controller, error) {
+// controller is the orchestrator for this user on this machine, at work for lab.
+func controller(c *cli.Context, s streams, lab *inventory.Lab, show progress) (*orchestrator.Controller, error) {
 	if c.Int("parallel") < 1 {
 		return nil, &usageError{fmt.Sprintf("--parallel %d: at least 1", c.Int("parallel")), ""}
 	}
@@ -179,7 +179,7 @@ func controller(c *cli.Context, s streams, show progress) (*orchestrator.Control
 	}
 	password := newSudoPassword(c, terminal)
 	dialer := remote.NewDialer(remote.Options{
-		User: who.Username, Home: home, ConfigFile: c.String("ssh-config"), AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
+		Lab: lab.Name, User: who.Username, Home: home, ConfigFile: c.String("ssh-config"), AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
 		Secrets: told, SudoPassword: password.get, EndMasters: slices.Contains([]string{"destroy", "clean"}, c.Command.Name),
 		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
 	})

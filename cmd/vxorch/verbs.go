@@ -236,7 +236,7 @@ func onHosts(c *cli.Context, s streams,
 	if err != nil {
 		return none, err
 	}
-	o, err := controller(c, s, show)
+	o, err := controller(c, s, lab, show)
 	if err != nil {
 		return none, err
 	}

@@ -119,12 +119,13 @@ func teardownVirt(lab string, facts *hostapi.VirtFacts, doomed func(kind, name s
 	return domains, networks
 }
 
-// Remains lists what still bears the lab's mark or intent, for people.
+// Remains lists what still bears the lab's mark or intent, and who else works
+// for it, for people.
 func Remains(lab string, facts hostapi.Facts) []string {
 	var remains []string
 	for _, s := range teardown(lab, facts, func(string, string) bool { return true }) {
 		kind, name := s.Object()
 		remains = append(remains, kind+" "+name)
 	}
-	return append(remains, facts.Leftovers...)
+	return slices.Concat(remains, facts.Leftovers, facts.Sessions)
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const usage = `usage: vxhelper serve --token TOKEN [--lease DURATION] [--source PATH]
+const usage = `usage: vxhelper serve --token TOKEN [--lab NAME] [--lease DURATION] [--source PATH]
        vxhelper version
 `
 
@@ -46,6 +46,7 @@ func Main(ctx context.Context, args []string, stdin io.ReadCloser, stdout io.Wri
 // options are those of serve.
 type options struct {
 	token  string        // announces the protocol on stdout
+	lab    string        // whose work this is, for who looks at the processes; empty: no lab's
 	lease  time.Duration // how long to live without a sign of the controller
 	source string        // the user's helper that this one is root's copy of; empty: it is none
 }
@@ -56,6 +57,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }
 	flags.StringVar(&o.token, "token", "", "")
+	flags.StringVar(&o.lab, "lab", "", "")
 	flags.DurationVar(&o.lease, "lease", 15*time.Second, "")
 	flags.StringVar(&o.source, "source", "", "")
 	if err := flags.Parse(args); err != nil {

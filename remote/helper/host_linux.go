@@ -115,7 +115,11 @@ func (h *host) look(ctx context.Context, lab string, facts *hostapi.Facts) error
 		return err
 	}
 	virtual, err := h.virt.Remains(lab, facts.Virt)
+	if err != nil {
+		return err
+	}
 	facts.Leftovers = slices.Concat(facts.Leftovers, links, files, virtual)
+	facts.Sessions, err = sessions(lab)
 	return err
 }
 

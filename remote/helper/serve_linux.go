@@ -37,7 +37,9 @@ func serve(ctx context.Context, o options, stdin io.ReadCloser, stdout io.WriteC
 		return errors.Join(fmt.Errorf("greet: %w", err), host.Close())
 	}
 	go keepHelpers(o.source) // while the controller makes up its mind
-	return wire.Serve(ctx, stream{&hearing{ReadCloser: stdin, heard: host.heard, every: o.lease / 20}, stdout}, host, wire.ServeOptions{Lease: o.lease})
+	in := newPunctual(stdin, o.lease)
+	defer in.timer.Stop()
+	return wire.Serve(ctx, stream{&hearing{ReadCloser: in, heard: host.heard, every: o.lease / 20}, stdout}, host, wire.ServeOptions{Lease: o.lease})
 }
 
 // stream is the two ends of the protocol as one.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -261,3 +262,64 @@ func TestWrongUseIsExplained(t *testing.T) {
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
+
+// TestHelperThatCannotEndIsEnded has a call hang in what nothing ends: the file of
+// the lock is a pipe that nobody ever writes to.
+func TestHelperThatCannotEndIsEnded(t *testing.T) {
+	if err := os.MkdirAll("/run/vxorch/lu/intents", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll("/run/vxorch") })
+	if err := unix.Mkfifo("/run/vxorch/lu/lock", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := os.OpenFile("/run/vxorch/lu/lock", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	if err := unix.Flock(int(pipe.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, binary(t), "--lease", "100ms")
+	began := time.Now()
+	client := p.client()
+	go client.Observe(context.Background(), lockRequest("deploy"))
+	if code := p.ends(overtime + 30*time.Second); code != exitOverdue {
+		t.Errorf("exit code %d, want %d; stderr %s", code, exitOverdue, p.stderr.String())
+	}
+	if took := time.Since(began); took < overtime {
+		t.Errorf("it ended after %v, before its time", took)
+	}
+	_ = client.Close()
+}
+
+func TestOtherSessionsOfTheLabAreSeen(t *testing.T) {
+	path := filepath.Join(filepath.Dir(binary(t)), helperName)
+	if err := os.Rename(filepath.Join(filepath.Dir(path), "upload"), path); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs, another := start(t, path, "--lab", "lu"), start(t, path, "--lab", "lu"), start(t, path, "--lab", "lux")
+	theirs.greeted()
+	another.greeted()
+	c := ours.client()
+	defer c.Close()
+	look := func() []string {
+		t.Helper()
+		facts, err := c.Observe(context.Background(), hostapi.ObserveRequest{Lab: "lu", Thorough: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return facts.Sessions
+	}
+	if got, want := look(), []string{fmt.Sprintf("process %d (vxhelper of another session)", theirs.cmd.Process.Pid)}; !slices.Equal(got, want) {
+		t.Errorf("sessions %q, want %q", got, want)
+	}
+	if err := theirs.in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.ends(5 * time.Second)
+	if got := look(); len(got) > 0 {
+		t.Errorf("sessions %q after its end, want none", got)
+	}
+}

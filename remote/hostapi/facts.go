@@ -19,6 +19,8 @@ type Facts struct {
 	// a thorough look also links in other namespaces, namespaces without a name,
 	// files and processes.
 	Leftovers []string `json:"leftovers,omitempty"`
+	// Sessions are, of a thorough look, other helpers that work for the lab.
+	Sessions []string `json:"sessions,omitempty"`
 }
 
 // Mark says whose an object is. It lives on the object: a link's alias, a

@@ -54,6 +54,7 @@ type request struct {
 	bundle *Bundle
 	token  string
 	temp   string // name of the file for an upload
+	lab    string // empty: no lab's
 	lease  time.Duration
 	sudo   []string // how users other than root become it; nil: they do not
 	skip   int      // so many places are not to be taken
@@ -151,6 +152,9 @@ func (q request) drop() string {
 
 // serve starts the helper.
 func (q request) serve(more string) string {
+	if q.lab != "" {
+		more = " --lab " + q.lab + more
+	}
 	return fmt.Sprintf("exec ./$h/vxhelper serve --token %s --lease %s%s", q.token, q.lease, more)
 }
 

@@ -37,6 +37,7 @@ const (
 // Options tune Start; the zero value works.
 type Options struct {
 	Bundle *Bundle       // nil: the embedded helpers
+	Lab    string        // whose work the helper is started for, so that it can be told from others there; empty: no lab's
 	Lease  time.Duration // the helper ends when it heard nothing for so long; 0: 15 s
 	// Timeout bounds the wait for each answer of the host. What is sent takes as
 	// long as the line needs, and a password as long as its user. 0: 20 s
@@ -64,6 +65,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if strings.Trim(o.Lab, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" { // no word of a command line
+		return o, failure(hostapi.KindInvalid, "", "start the helper: %q is not a lab's name", o.Lab)
+	}
 	if o.Sudo == SudoAsk && o.Password == nil {
 		return o, failure(hostapi.KindInvalid, "", "start the helper: sudo may ask for a password, and nobody knows one")
 	}
@@ -80,7 +84,7 @@ func Start(ctx context.Context, conn *sshconn.Conn, opts Options) (*Stream, erro
 	if err != nil {
 		return nil, err
 	}
-	q := request{bundle: opts.Bundle, lease: opts.Lease}
+	q := request{bundle: opts.Bundle, lab: opts.Lab, lease: opts.Lease}
 	for {
 		q.token, q.temp = rand.Text(), "vxhelper."+rand.Text()
 		mark := q.token + "-password:"
