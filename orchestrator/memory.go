@@ -100,15 +100,15 @@ func (s *session) remember(facts map[string]hostapi.Facts) {
 	}
 }
 
-// forget forgets the hosts on which nothing of the lab is left.
-func (s *session) forget() {
+// forget forgets the hosts that are rid of the lab.
+func (s *session) forget(rid func(host string) bool) {
 	known, err := s.c.History.Hosts(s.lab.Name)
 	if err == nil && len(known) == 0 {
 		return
 	}
 	err = s.c.History.UpdateHosts(s.lab.Name, func(known map[string]history.Host) {
 		for _, h := range s.lab.Hosts {
-			if s.host(h.Name) != nil && s.run.Err(h.Name) == nil {
+			if rid(h.Name) {
 				maps.DeleteFunc(known, func(_ string, k history.Host) bool { return reaches(k, h) })
 			}
 		}

@@ -106,7 +106,7 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 	s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), sending.await)
 	sending.end()
 	if c.Rollback && len(s.run.Errs()) > 0 {
-		s.rollback(ctx)
+		s.rollback(ctx, facts)
 	}
 	s.recordSkips(p)
 	return s.outcome("deploy", p, nil)
@@ -143,7 +143,7 @@ func (c *Controller) Destroy(ctx context.Context, lab *inventory.Lab, confirm Co
 		s.run.Apply(ctx, p.Phases, s.hosts, s.batch(), nil)
 	}
 	s.lookForRemains(ctx, facts)
-	s.forget()
+	s.forget(func(host string) bool { return s.host(host) != nil && s.run.Err(host) == nil })
 	return s.outcome("destroy", p, nil)
 }
 

@@ -2,8 +2,10 @@ package orchestrator
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"vxorch/orchestrator/plan"
 	"vxorch/remote/hostapi"
 )
 
@@ -18,9 +20,14 @@ var errNotWhole = &hostapi.Error{
 }
 
 // rollback takes away what this run has created. It outlives the cancel that may
-// have ended the run.
-func (s *session) rollback(ctx context.Context) {
+// have ended the run. Hosts that had nothing of the lab before, which facts are
+// from, and have nothing now are forgotten.
+func (s *session) rollback(ctx context.Context, facts map[string]hostapi.Facts) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
 	defer cancel()
-	s.run.Undo(ctx, s.hosts, s.batch())
+	kept := s.run.Undo(ctx, s.hosts, s.batch())
+	s.forget(func(host string) bool {
+		before, seen := facts[host]
+		return seen && len(plan.Remains(s.lab.Name, before)) == 0 && !slices.Contains(kept, host)
+	})
 }

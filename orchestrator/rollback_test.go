@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,6 +40,15 @@ func (b *bench) objects() map[string][]string {
 		all[name] = m.Objects()
 	}
 	return all
+}
+
+// knows wants those of the lab's hosts remembered.
+func (b *bench) knows(want ...string) {
+	b.t.Helper()
+	known, err := b.history.Hosts("try")
+	if got := slices.Sorted(maps.Keys(known)); err != nil || !slices.Equal(got, want) {
+		b.t.Errorf("the controller remembers %q, %v; want %q", got, err, want)
+	}
 }
 
 // momentsOfADeploy counts them on b of a deploy that nothing disturbs.
@@ -87,6 +98,7 @@ func TestRollbackLeavesTheHostsAsTheyWereWhateverStepFails(t *testing.T) {
 					t.Errorf("the result has %d objects changed, want 0", o.Result.Changed)
 				}
 				b.notLocked("try")
+				b.knows()
 			})
 		}
 	}
@@ -134,6 +146,7 @@ func TestRollbackSaysWhatItTookAwayAndKeepsWhatStoodBefore(t *testing.T) {
 	if o.Result.Changed != 1 {
 		t.Errorf("the result has %d objects changed, want the bridge alone", o.Result.Changed)
 	}
+	b.knows("a", "b")
 }
 
 func TestRollbackNeedsAllHostsToBegin(t *testing.T) {
@@ -168,4 +181,5 @@ func TestRollbackOfAHostThatIsLostIsSaid(t *testing.T) {
 		!strings.Contains(o.Errs[0].Error(), "rollback: ") || !strings.Contains(o.Errs[0].Error(), "still there may be veth cn-b-1-753s4eph, namespace try-cn-b-1, ") {
 		t.Errorf("errors are %v, want one of b that says what it may still have", o.Errs)
 	}
+	b.knows("b")
 }

@@ -35,8 +35,9 @@ func (r *Run) note(host string, steps []hostapi.Step, result hostapi.BatchResult
 
 // Undo takes away what this run has created, in the reverse order, on each of
 // hosts that has something of it, whether or not it has failed. What stood before
-// stays as it is by now. A host that does not answer any more keeps all of it.
-func (r *Run) Undo(ctx context.Context, hosts map[string]hostapi.Host, batch hostapi.Batch) {
+// stays as it is by now. A host that does not answer any more keeps all of it; it
+// names those that may have kept something.
+func (r *Run) Undo(ctx context.Context, hosts map[string]hostapi.Host, batch hostapi.Batch) (kept []string) {
 	each(hosts, func(name string, host hostapi.Host) {
 		r.mu.Lock()
 		made := slices.Clone(r.made[name])
@@ -46,11 +47,17 @@ func (r *Run) Undo(ctx context.Context, hosts map[string]hostapi.Host, batch hos
 		}
 		batch := batch
 		batch.Steps = plan.Undo(made)
-		_ = r.aftermath(ctx, name, StageRollback, func(ctx context.Context) ([]string, error) { // recorded by aftermath
+		err := r.aftermath(ctx, name, StageRollback, func(ctx context.Context) ([]string, error) {
 			result, err := host.Apply(ctx, batch)
 			return r.undone(name, batch.Steps, result), rollbackError(err, batch.Steps[len(result.Steps):])
 		})
+		if err != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			kept = append(kept, name)
+		}
 	})
+	return kept
 }
 
 // undone takes what was removed off the host's changes, and names it.
