@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"vxorch/remote/helper/internal/capture"
 	"vxorch/remote/helper/internal/dhcp"
 	"vxorch/remote/helper/internal/link"
 	"vxorch/remote/helper/internal/own"
@@ -33,6 +34,7 @@ type host struct {
 	leases   map[string][]*dhcp.Server // by domain
 	consoles map[string]chan struct{}  // by domain; each holds an element while its console is used
 	listener *survey.Listener          // of the try of the underlay; nil: none
+	capture  *capture.Capture          // copies packets; nil: none
 
 	batch chan struct{} // holds one token while a batch runs
 }
@@ -240,6 +242,9 @@ func (h *host) Close() error {
 	}
 	if h.listener != nil {
 		h.listener.Close()
+	}
+	if h.capture != nil {
+		h.capture.Close()
 	}
 	var errs []error
 	for _, lab := range slices.Sorted(maps.Keys(h.locks)) {

@@ -105,6 +105,9 @@ type Probe struct {
 	// Whole: as many bytes as the sender's link carries in one packet, instead of
 	// Bytes, and never in fragments; a byte more must not leave. Not from a Guest.
 	Whole bool `json:"whole,omitempty"`
+	// Mark is what the payload begins with, to know the packet by; the rest of it is
+	// random. At most Bytes. Not from a Guest.
+	Mark []byte `json:"mark,omitempty"`
 }
 
 // ProbeResult is what came of one probe.

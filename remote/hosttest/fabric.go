@@ -76,6 +76,7 @@ type Machine struct {
 	routes     []hostapi.HostRoute // without the subnets that they overlap
 	check      hostapi.CheckFacts
 	firewall   Firewall
+	ahead      time.Duration // that the clock is
 }
 
 type link struct {

@@ -31,7 +31,7 @@ func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 	if tries == 0 {
 		tries = 3
 	}
-	if tries < 0 || tries > 3 || p.Bytes < 0 || !p.Target.IsValid() {
+	if tries < 0 || tries > 3 || p.Bytes < 0 || len(p.Mark) > cmp.Or(p.Bytes, 56) || !p.Target.IsValid() {
 		return hostapi.ProbeResult{Error: hostapi.AsError(invalid("no probe: %+v", p))}
 	}
 	from, source := m.route(links, p.Target)

@@ -30,6 +30,9 @@ const (
 	BeforeCheck   Moment = "check"
 	BeforeSend    Moment = "send"
 	BeforeHeard   Moment = "heard"
+	BeforeCapture Moment = "capture"
+	BeforePackets Moment = "packets"
+	BeforeClock   Moment = "clock"
 )
 
 // Fault decides what happens at a moment: nil lets the work go on, ErrCut ends
@@ -72,6 +75,8 @@ type Session struct {
 	// Guarded by the fabric.
 	listen *hostapi.Listen
 	heard  map[uint32]bool // by number: delivered
+
+	copying *copying
 }
 
 // Open starts a session.
@@ -309,6 +314,7 @@ func (s *Session) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.
 	results := make([]hostapi.ProbeResult, len(probes))
 	for i, p := range probes {
 		results[i] = m.probe(p)
+		m.show(p, results[i])
 	}
 	return results, nil
 }

@@ -17,6 +17,7 @@ var (
 	_ hostapi.Preparer = (*Client)(nil)
 	_ hostapi.Cleaner  = (*Client)(nil)
 	_ hostapi.Checker  = (*Client)(nil)
+	_ hostapi.Capturer = (*Client)(nil)
 )
 
 // ClientOptions tune a Client; the zero value works.
@@ -47,6 +48,8 @@ type Client struct {
 
 	lostOnce sync.Once
 	lostErr  *hostapi.Error
+
+	captures captures
 
 	deaf      atomic.Bool   // a cancelled call was not answered in time
 	closed    chan struct{} // closed by Close
@@ -139,6 +142,37 @@ func (c *Client) Send(ctx context.Context, req hostapi.SendRequest) ([]hostapi.U
 // Heard is hostapi.Checker's. Without one at the other end it is ErrUnsupported.
 func (c *Client) Heard(ctx context.Context, req hostapi.HeardRequest) ([]hostapi.Heard, error) {
 	return call[hostapi.HeardRequest, []hostapi.Heard](ctx, c, methodHeard, req)
+}
+
+// Capture is hostapi.Capturer's. Without one at the other end it is
+// ErrUnsupported.
+func (c *Client) Capture(ctx context.Context, req hostapi.CaptureRequest) ([]*hostapi.Error, error) {
+	points, err := call[hostapi.CaptureRequest, []*hostapi.Error](ctx, c, methodCapture, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.captures.begin(points, req); err != nil {
+		return nil, err
+	}
+	return points, nil
+}
+
+// Packets is hostapi.Capturer's. Without one at the other end it is
+// ErrUnsupported.
+func (c *Client) Packets(ctx context.Context, req hostapi.PacketsRequest) (hostapi.Packets, error) {
+	got, err := call[hostapi.PacketsRequest, hostapi.Packets](ctx, c, methodPackets, req)
+	if err != nil {
+		return hostapi.Packets{}, err
+	}
+	if err := c.captures.check(got); err != nil {
+		return hostapi.Packets{}, err
+	}
+	return got, nil
+}
+
+// Clock is hostapi.Capturer's. Without one at the other end it is ErrUnsupported.
+func (c *Client) Clock(ctx context.Context) (time.Time, error) {
+	return call[none, time.Time](ctx, c, methodClock, none{})
 }
 
 // Close fails the calls under way with ErrLost, has the host closed, which gives

@@ -180,6 +180,14 @@ func (s *session) handler(method string) handler {
 		return handle(optional(s.host, hostapi.Checker.Send))
 	case methodHeard:
 		return handle(optional(s.host, hostapi.Checker.Heard))
+	case methodCapture:
+		return handle(optional(s.host, hostapi.Capturer.Capture))
+	case methodPackets:
+		return handle(optional(s.host, hostapi.Capturer.Packets))
+	case methodClock:
+		return handle(optional(s.host, func(h hostapi.Capturer, ctx context.Context, _ none) (time.Time, error) {
+			return h.Clock(ctx)
+		}))
 	}
 	return nil
 }

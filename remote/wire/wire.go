@@ -23,6 +23,9 @@ const (
 	methodCheck     = "check"
 	methodSend      = "send"
 	methodHeard     = "heard"
+	methodCapture   = "capture"
+	methodPackets   = "packets"
+	methodClock     = "clock"
 	methodClose     = "close"
 	methodCancel    = "cancel"    // not answered
 	methodHeartbeat = "heartbeat" // not answered

@@ -56,6 +56,7 @@ func group(probes []hostapi.Probe, results []hostapi.ProbeResult) ([]*sender, er
 	type key struct {
 		netns     string
 		v6, whole bool
+		mark      string
 	}
 	senders := map[key]*sender{}
 	for i, p := range probes {
@@ -68,16 +69,18 @@ func group(probes []hostapi.Probe, results []hostapi.ProbeResult) ([]*sender, er
 			problem = fmt.Sprintf("the target %s has a zone", target)
 		case p.Bytes < 0 || p.Bytes > maxBytes:
 			problem = fmt.Sprintf("%d bytes are not within 0…%d", p.Bytes, maxBytes)
+		case len(p.Mark) > cmp.Or(p.Bytes, defaultBytes):
+			problem = fmt.Sprintf("a mark of %d bytes in %d bytes", len(p.Mark), cmp.Or(p.Bytes, defaultBytes))
 		case p.Tries < 0 || p.Tries > maxTries:
 			problem = fmt.Sprintf("%d tries are not within 0…%d", p.Tries, maxTries)
 		}
 		if problem != "" {
 			return nil, &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("probe %d: %s", i, problem)}
 		}
-		k := key{p.Netns, target.Is6(), p.Whole}
+		k := key{p.Netns, target.Is6(), p.Whole, string(p.Mark)}
 		s := senders[k]
 		if s == nil {
-			s = &sender{netns: p.Netns, v6: k.v6, whole: k.whole, finished: make(chan struct{})}
+			s = &sender{netns: p.Netns, v6: k.v6, whole: k.whole, mark: p.Mark, finished: make(chan struct{})}
 			senders[k] = s
 		}
 		s.exchanges = append(s.exchanges, &exchange{

@@ -40,11 +40,12 @@ type sender struct {
 	netns     string
 	v6        bool
 	whole     bool // sends as much as fits into one packet
+	mark      []byte
 	exchanges []*exchange
 
 	conn     *net.IPConn
 	id       int
-	payload  []byte        // random; a request carries the beginning of it
+	payload  []byte        // random behind the mark; a request carries the beginning of it
 	finished chan struct{} // closed when every exchange is done
 
 	mu   sync.Mutex // guards the exchanges and what follows
@@ -96,6 +97,7 @@ func (s *sender) prepare() error {
 	s.payload = make([]byte, size)
 	var id [2]byte
 	rand.Read(s.payload)
+	copy(s.payload, s.mark)
 	rand.Read(id[:])
 	s.id = int(binary.BigEndian.Uint16(id[:]))
 

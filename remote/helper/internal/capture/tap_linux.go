@@ -1,0 +1,115 @@
+package capture
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"vxorch/remote/hostapi"
+)
+
+// tap is the packet socket of one point.
+type tap struct {
+	capture *Capture
+	number  int
+	file    *os.File
+}
+
+// prepare makes fd copy what program wants of a link.
+func prepare(fd, link int, program []hostapi.FilterOp) error {
+	if len(program) > 0 {
+		code := make([]unix.SockFilter, len(program))
+		for i, p := range program {
+			code[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.Data}
+		}
+		err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
+			Len: uint16(len(code)), Filter: unsafe.SliceData(code),
+		})
+		if err != nil {
+			return fmt.Errorf("attach a filter: %w", err)
+		}
+	}
+	// The time at which the kernel had the packet, not that of our reading it.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return fmt.Errorf("ask for times: %w", err)
+	}
+	// A burst is not to be lost. Best effort: only root may.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ALL), Ifindex: link}); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return nil
+}
+
+// copy copies packets until the socket is closed or no more are wanted.
+func (t *tap) copy() {
+	raw, err := t.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	buffer := make([]byte, t.capture.limits.Snaplen)
+	control := make([]byte, 256)
+	for {
+		var n, controls int
+		var from unix.Sockaddr
+		var failed error
+		err := raw.Read(func(fd uintptr) bool {
+			// MSG_TRUNC: the length of the frame, of which there may be less.
+			n, controls, _, from, failed = unix.Recvmsg(int(fd), buffer, control, unix.MSG_TRUNC)
+			return !errors.Is(failed, unix.EAGAIN)
+		})
+		switch {
+		case err != nil:
+			return // closed
+		case errors.Is(failed, unix.ENETDOWN), errors.Is(failed, unix.EINTR): // the first is said once
+			continue
+		case failed != nil:
+			return // the link is gone
+		}
+		link, ok := from.(*unix.SockaddrLinklayer)
+		if !ok {
+			continue
+		}
+		p := hostapi.Packet{
+			Point: t.number, Time: timeOf(control[:controls]), Outgoing: link.Pkttype == unix.PACKET_OUTGOING,
+			Length: n, Data: append([]byte(nil), buffer[:min(n, len(buffer))]...),
+		}
+		if !t.capture.add(p) {
+			return
+		}
+	}
+}
+
+// timeOf is the kernel's time of a packet.
+func timeOf(control []byte) time.Time {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err == nil {
+		for _, m := range messages {
+			if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_TIMESTAMPNS && len(m.Data) >= 16 {
+				return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:]))).UTC()
+			}
+		}
+	}
+	return time.Now().UTC() // no kernel is known that does not say it
+}
+
+// dropped is how many packets the kernel had no room for since it was asked last.
+func (t *tap) dropped() (n int64) {
+	raw, err := t.file.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			n = int64(s.Drops)
+		}
+	})
+	return n
+}
+
+func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
