@@ -13,7 +13,7 @@ import (
 )
 
 // reportFormats are those of verbs whose result is a report.
-var reportFormats = []string{"text", "json", "junit", "markdown"}
+var reportFormats = []string{"text", "json", "junit", "markdown", "html"}
 
 func store() history.Store { return history.Store{Root: history.DefaultRoot()} }
 
@@ -95,6 +95,8 @@ func writeReport(w io.Writer, r *report.Result, format string) error {
 		return report.WriteJUnit(w, r)
 	case "markdown":
 		return report.WriteMarkdown(w, r)
+	case "html":
+		return report.WriteHTML(w, r)
 	}
 	return report.WriteText(w, r, textOptions(w))
 }
