@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -41,11 +42,24 @@ func intersperse(app *cli.App, args []string) []string {
 		default:
 			done = append(done, word)
 			if takesValue(flags, word) && len(rest) > 0 {
-				done, rest = append(done, rest[0]), rest[1:]
+				value := rest[0]
+				rest = rest[1:]
+				if strings.TrimLeft(word, "-") == diffOption && len(rest) > 0 && isNumber(value) && isNumber(rest[0]) {
+					value, rest = value+","+rest[0], rest[1:]
+				}
+				done = append(done, value)
 			}
 		}
 	}
 	return append(append(done, "--"), arguments...)
+}
+
+// diffOption takes two numbers, which the library gets as one value.
+const diffOption = "diff"
+
+func isNumber(word string) bool {
+	_, err := strconv.ParseUint(word, 10, 31)
+	return err == nil
 }
 
 // takesValue tells whether the next word belongs to the option.

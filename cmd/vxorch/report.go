@@ -25,12 +25,20 @@ func reportVerb(s streams) *cli.Command {
 			inventoryFlag(), formatFlag(reportFormats...), outputFlag(),
 			&cli.StringFlag{Name: "lab", Usage: "the lab's `NAME`"},
 			&cli.IntFlag{Name: "run", Usage: "the run numbered `N` (default: the last)"},
+			&cli.BoolFlag{Name: "list", DisableDefaultText: true, Usage: "list the runs that are kept instead"},
+			&cli.StringFlag{Name: diffOption, Usage: "show what run B differs in from run A instead: `A B`, or A alone for the last"},
 			&cli.BoolFlag{Name: "schema", DisableDefaultText: true, Usage: "print the JSON Schema of -f json instead"},
 		}, gateFlags()...),
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			if c.Bool("schema") {
 				return written(c, s, report.WriteSchema)
+			}
+			if c.Bool("list") {
+				return listRuns(c, s)
+			}
+			if c.IsSet(diffOption) {
+				return diffRuns(c, s)
 			}
 			limits, err := limitsOf(c)
 			if err != nil {

@@ -10,10 +10,14 @@ import (
 // WriteJSON writes r as the contract has it: lists are never null, times are
 // rounded to microseconds.
 func WriteJSON(w io.Writer, r *Result) error {
+	return writeIndented(w, presentable(r))
+}
+
+func writeIndented(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(presentable(r))
+	return encoder.Encode(v)
 }
 
 // presentable gives a copy of r, of which nothing is shared but texts, with
