@@ -65,6 +65,7 @@ func Contract(t *testing.T, open func(t *testing.T) Env) {
 		{"a check reads and changes nothing", (*bench).checkFacts},
 		{"a try's datagrams are heard", (*bench).datagrams},
 		{"a ping is seen at the links that it passes", (*bench).capture},
+		{"an inspection tells of ports and entries", (*bench).inspect},
 		{"a closed host answers no more", (*bench).closed},
 	} {
 		t.Run(test.name, func(t *testing.T) {

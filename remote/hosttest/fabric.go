@@ -75,6 +75,7 @@ type Machine struct {
 	holders    []hostapi.PortHolder
 	routes     []hostapi.HostRoute // without the subnets that they overlap
 	check      hostapi.CheckFacts
+	inspection hostapi.Inspection
 	firewall   Firewall
 	ahead      time.Duration // that the clock is
 }

@@ -33,6 +33,7 @@ const (
 	BeforeCapture Moment = "capture"
 	BeforePackets Moment = "packets"
 	BeforeClock   Moment = "clock"
+	BeforeInspect Moment = "inspect"
 )
 
 // Fault decides what happens at a moment: nil lets the work go on, ErrCut ends

@@ -175,6 +175,11 @@ func (c *Client) Clock(ctx context.Context) (time.Time, error) {
 	return call[none, time.Time](ctx, c, methodClock, none{})
 }
 
+// Inspect is hostapi.Inspector's. Without one at the other end it is ErrUnsupported.
+func (c *Client) Inspect(ctx context.Context, req hostapi.InspectRequest) (hostapi.Inspection, error) {
+	return call[hostapi.InspectRequest, hostapi.Inspection](ctx, c, methodInspect, req)
+}
+
 // Close fails the calls under way with ErrLost, has the host closed, which gives
 // back the lock, and closes the stream. It takes a few seconds at most; the
 // error is the host's, or says that the host did not confirm. Closing again

@@ -188,6 +188,8 @@ func (s *session) handler(method string) handler {
 		return handle(optional(s.host, func(h hostapi.Capturer, ctx context.Context, _ none) (time.Time, error) {
 			return h.Clock(ctx)
 		}))
+	case methodInspect:
+		return handle(optional(s.host, hostapi.Inspector.Inspect))
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ const (
 	methodCapture   = "capture"
 	methodPackets   = "packets"
 	methodClock     = "clock"
+	methodInspect   = "inspect"
 	methodClose     = "close"
 	methodCancel    = "cancel"    // not answered
 	methodHeartbeat = "heartbeat" // not answered

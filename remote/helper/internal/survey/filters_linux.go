@@ -38,10 +38,7 @@ const dropPolicy = 0
 // the last years stands in nftables too. Where the kernel has none there is
 // nothing to tell.
 func filters(bridges []string) []hostapi.Filter {
-	on := map[string]bool{
-		callIPv4: number("/proc/sys/net/bridge/bridge-nf-call-iptables") != 0,
-		callIPv6: number("/proc/sys/net/bridge/bridge-nf-call-ip6tables") != 0,
-	}
+	on := bridgeCalls()
 	chains, err := dump(unix.NFT_MSG_GETCHAIN)
 	if err != nil {
 		return nil
@@ -65,6 +62,14 @@ func filters(bridges []string) []hostapi.Filter {
 		nameBridges(out, bridges)
 	}
 	return out
+}
+
+// bridgeCalls tells which of br_netfilter's sysctls are on.
+func bridgeCalls() map[string]bool {
+	return map[string]bool{
+		callIPv4: number("/proc/sys/net/bridge/bridge-nf-call-iptables") != 0,
+		callIPv6: number("/proc/sys/net/bridge/bridge-nf-call-ip6tables") != 0,
+	}
 }
 
 // dump asks for all objects of a kind. Each answer begins with struct nfgenmsg.
