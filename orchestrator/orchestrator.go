@@ -109,7 +109,7 @@ func (c *Controller) Deploy(ctx context.Context, lab *inventory.Lab, confirm Con
 		s.rollback(ctx, facts)
 	}
 	s.recordSkips(p)
-	return s.outcome("deploy", p, nil)
+	return s.diagnosed(ctx, in, s.outcome("deploy", p, nil))
 }
 
 // Verify sends the proofs of a deployed lab again. It changes nothing and takes
@@ -123,7 +123,7 @@ func (c *Controller) Verify(ctx context.Context, lab *inventory.Lab) Outcome {
 	if vms = verify.Among(c.Part, vms); len(vms) > 0 {
 		s.run.Prove(ctx, plan.PhaseVMProof, vms, s.hosts)
 	}
-	return s.outcome("verify", plan.Plan{}, nil)
+	return s.diagnosed(ctx, plan.Inputs{Part: c.Part, Full: c.Full}, s.outcome("verify", plan.Plan{}, nil))
 }
 
 // Destroy takes away what bears the lab's mark on its hosts and looks everywhere

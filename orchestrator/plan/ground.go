@@ -54,3 +54,21 @@ func (d *deployment) grounds() map[string]Underlay {
 	}
 	return all
 }
+
+// Told gives what each host's VTEPs are to know of the others, by host and
+// network. Of a lab that is not settled it gives nothing.
+func Told(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) map[string]map[string]hostapi.Forwarding {
+	d := newDeployment(lab, facts, in)
+	if len(d.hosts) == 0 {
+		return nil
+	}
+	d.settle()
+	out := map[string]map[string]hostapi.Forwarding{}
+	for _, host := range d.hosts {
+		out[host] = map[string]hostapi.Forwarding{}
+		for _, n := range d.networks {
+			out[host][n.Name] = d.forwarding(host, n)
+		}
+	}
+	return out
+}

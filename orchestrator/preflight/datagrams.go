@@ -21,6 +21,9 @@ const (
 	delivered             // or so it would be to a tunnel end
 )
 
+// OrReversePath ends the cause of a finding that rp_filter could have, too.
+const OrReversePath = ", or rp_filter"
+
 func (c Came) fate(id uint32, to string) fate {
 	if c.Unsent[id] != nil {
 		return unsent
@@ -134,7 +137,7 @@ func (j *judge) port(port int, ways map[pair]*way) {
 			fmt.Sprintf("UDP to port %d: %s", port, err.Message), fmt.Sprintf("look at its routes: ip route get %s", ways[pair{g.host, g.others[0]}].small.Datagram.To))
 	}
 	for _, g := range among(bad["stopped"], all, to) {
-		j.error("firewall", g.host, fmt.Sprintf("it drops UDP to port %d on the way in: its own firewall does, or rp_filter", port),
+		j.error("firewall", g.host, fmt.Sprintf("it drops UDP to port %d on the way in: its own firewall does", port)+OrReversePath,
 			fmt.Sprintf("datagrams of %s come in at %s and are not delivered", names(g.others), j.Ground.Underlays[g.host].Device),
 			fmt.Sprintf("nft insert rule inet filter input udp dport %d accept; or iptables -I INPUT -p udp --dport %d -j ACCEPT", port, port))
 	}

@@ -67,8 +67,7 @@ type judge struct {
 	findings []report.Finding
 }
 
-// Judge gives all findings, errors first.
-func Judge(lab *inventory.Lab, e Evidence) []report.Finding {
+func newJudge(lab *inventory.Lab, e Evidence) *judge {
 	j := &judge{Evidence: e, lab: lab}
 	for host, s := range e.Seen {
 		if s.Check != nil {
@@ -76,6 +75,12 @@ func Judge(lab *inventory.Lab, e Evidence) []report.Finding {
 		}
 	}
 	slices.Sort(j.hosts)
+	return j
+}
+
+// Judge gives all findings, errors first.
+func Judge(lab *inventory.Lab, e Evidence) []report.Finding {
+	j := newJudge(lab, e)
 	for _, p := range e.Problems {
 		j.error("plan", p.Host, "deploy would refuse it and change nothing anywhere", p.Message, p.Hint)
 	}
@@ -110,4 +115,11 @@ func (j *judge) error(layer, host, cause, proof, mend string) {
 
 func (j *judge) warn(layer, host, cause, proof, mend string) {
 	j.find(report.SeverityWarning, layer, host, cause, proof, mend)
+}
+
+// Lose notes that a host failed during the try.
+func (e *Evidence) Lose(host string) {
+	seen := e.Seen[host]
+	seen.Gone = true
+	e.Seen[host] = seen
 }

@@ -221,3 +221,10 @@ func (t Try) Missing(came Came, hosts []string) map[uint32]bool {
 	}
 	return out
 }
+
+// Passes tells whether a small datagram with a tunnel's header was delivered.
+func (t Try) Passes(from, to string, port int, came Came) bool {
+	return slices.ContainsFunc(t.Attempts, func(a Attempt) bool {
+		return a.From == from && a.To == to && a.Port == port && a.Size == 0 && !a.Plain && came.fate(a.ID, to) == delivered
+	})
+}
