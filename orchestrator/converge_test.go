@@ -166,7 +166,7 @@ var misfortunes = map[string]func(*rand.Rand, *hosttest.Machine){
 	"a VM is changed": func(chance *rand.Rand, m *hosttest.Machine) {
 		if name := pick(chance, named(m, "domain ", "")); name != "" {
 			m.EditDomain(name, func(d *hostapi.DomainFacts) {
-				switch chance.IntN(4) {
+				switch chance.IntN(6) {
 				case 0:
 					d.State = "shutoff"
 				case 1:
@@ -175,6 +175,10 @@ var misfortunes = map[string]func(*rand.Rand, *hosttest.Machine){
 					d.Memory *= 2
 				case 3:
 					d.Whole = false
+				case 4:
+					d.Kept = hostapi.KeptNone
+				case 5:
+					d.Kept = hostapi.KeptOther
 				}
 			})
 		}

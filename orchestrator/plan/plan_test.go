@@ -250,6 +250,15 @@ func TestPlansAsPrinted(t *testing.T) {
 			facts := built(before, deployWith(t, lab, before, inputs()))
 			facts["host1"].Virt.Domains[0].State = "shutoff"
 			facts["host1"].Virt.Networks[0].Active = false
+			facts["host2"].Virt.Domains[0].Whole = false
+			return deployWith(t, lab, facts, inputs())
+		},
+		"vms-redefined": func(t *testing.T) plan.Plan {
+			lab := parse(t, seedWithVMs)
+			before := withLibvirt(bareHosts())
+			facts := built(before, deployWith(t, lab, before, inputs()))
+			facts["host1"].Virt.Domains[0].Kept = hostapi.KeptNone
+			facts["host2"].Virt.Domains[0].Kept = hostapi.KeptOther
 			facts["host2"].Virt.Domains[0].Memory = 1 << 30
 			return deployWith(t, lab, facts, inputs())
 		},
@@ -536,7 +545,7 @@ func TestVMThatLosesItsDiskIsAmongTheRemovals(t *testing.T) {
 	before := withLibvirt(bareHosts())
 	facts := built(before, deployWith(t, lab, before, inputs()))
 	facts["host1"].Virt.Domains[0].State = "shutoff" // is merely started
-	facts["host2"].Virt.Domains[0].Memory = 1 << 30  // is made anew
+	facts["host2"].Virt.Domains[0].Whole = false     // is made anew
 	want := []plan.Removal{{
 		Host: "host2", Kind: hostapi.KindDomain, Name: "testlu-vm", Anew: true,
 		Mark: hostapi.Mark{Lab: "lu", For: "vm2", User: "alice", Controller: "laptop"},
@@ -550,7 +559,7 @@ func TestVMThatLosesItsDiskIsAmongTheRemovals(t *testing.T) {
 		t.Fatal(err)
 	}
 	const lost = "what is on its disk is lost"
-	if got := text.String(); strings.Count(got, lost) != 1 || !strings.Contains(got, "± domain testlu-vm: memory") {
+	if got := text.String(); strings.Count(got, lost) != 1 || !strings.Contains(got, "± domain testlu-vm: disk whole") {
 		t.Errorf("the text does not say once that %q:\n%s", lost, got)
 	}
 	if got := forPrograms.String(); strings.Count(got, `"loses_disk": true`) != 1 {

@@ -61,7 +61,14 @@ func TestStatusAsPrinted(t *testing.T) {
 			facts := standingVMs(t)
 			facts["host1"].Virt.Domains[0].State = "shutoff"
 			facts["host1"].Virt.Networks[0].Active = false
-			facts["host2"].Virt.Domains[0].Memory = 1 << 30
+			facts["host2"].Virt.Domains[0].Whole = false
+			return facts
+		}},
+		"vms-redefined": {withVMs, func(t *testing.T) map[string]hostapi.Facts {
+			facts := standingVMs(t)
+			facts["host1"].Virt.Domains[0].Kept = hostapi.KeptNone
+			facts["host2"].Virt.Domains[0].Kept = hostapi.KeptOther
+			facts["host2"].Virt.Domains[0].State = "shutoff"
 			return facts
 		}},
 		"vms-stale": {lab, standingVMs},

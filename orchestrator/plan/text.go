@@ -155,6 +155,9 @@ func (p Plan) describe(host string, s hostapi.Step) string {
 	if p.losesDisk(host, s) {
 		line += "; what is on its disk is lost"
 	}
+	if s.Domain != nil && len(s.Changes) == 1 && s.Changes[0].Property == hostapi.KeptDefinition {
+		line += "; its guest goes on"
+	}
 	return line
 }
 

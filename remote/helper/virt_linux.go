@@ -50,7 +50,7 @@ func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step
 	case step.VirtNetwork != nil:
 		changed, err = h.virt.EnsureNetwork(ctx, mark, *step.VirtNetwork)
 	case step.Domain != nil:
-		changed, err = h.domain(ctx, mark, *step.Domain)
+		changed, note, err = h.domain(ctx, mark, *step.Domain)
 	case step.Guest != nil:
 		changed, note, err = h.guest(ctx, mark.Lab, *step.Guest)
 	}
@@ -62,7 +62,7 @@ func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step
 
 // domain has the domain stand and run, its guest's DHCP requests answered from
 // the first one on where that is wanted.
-func (h *host) domain(ctx context.Context, mark hostapi.Mark, w hostapi.Domain) (changed bool, err error) {
+func (h *host) domain(ctx context.Context, mark hostapi.Mark, w hostapi.Domain) (changed bool, note string, err error) {
 	return h.virt.EnsureDomain(ctx, mark, w, func(ctx context.Context) error {
 		h.endLeases(w.Name) // on the taps of a domain that is no more
 		if err := hush(w); err != nil {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"vxorch/remote/helper/internal/virt/virttest"
@@ -19,10 +21,31 @@ func TestContractVirt(t *testing.T) {
 			Host: mustNew(t), Reopen: mustNew,
 			Underlay: underlay(t), Local: netip.MustParseAddr("192.0.2.1"),
 			Plant: plant, PlantNet: plantNet,
-			Image: image, PlantVirt: virttest.Plant,
+			Image: image,
+			Virsh: hosttest.Virsh{
+				Plant:    virttest.Plant,
+				Stop:     func(t *testing.T, name string) { virttest.Virsh(t, "destroy", name) },
+				Undefine: func(t *testing.T, name string) { virttest.Virsh(t, "undefine", name) },
+				Redefine: func(t *testing.T, name string) {
+					virttest.Redefine(t, name, func(x string) string { return strings.ReplaceAll(x, "65536", "61440") })
+				},
+				Disown: disown,
+			},
 		}
 	})
 }
+
+// disown takes the mark out of what libvirt keeps of a domain. When the test ends
+// the domain goes, which is no lab's any more.
+func disown(t *testing.T, name string) {
+	virttest.Redefine(t, name, func(x string) string { return metadata.ReplaceAllString(x, "") })
+	t.Cleanup(func() {
+		virttest.Virsh(t, "destroy", name)
+		virttest.Virsh(t, "undefine", name)
+	})
+}
+
+var metadata = regexp.MustCompile(`(?s)<metadata>.*</metadata>`)
 
 // emptyImage is a disk with nothing on it.
 func emptyImage(t *testing.T) []byte {

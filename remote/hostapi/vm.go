@@ -173,7 +173,21 @@ type VirtNetworkFacts struct {
 // DomainUndefined is the state of a domain of which only files are left.
 const DomainUndefined = "undefined"
 
-// DomainFacts is a domain as seen, by its live definition where it runs.
+// Kept says what libvirt keeps of a domain for its next start.
+type Kept string
+
+// What libvirt can keep.
+const (
+	KeptOurs  Kept = ""        // the definition that it was made with
+	KeptNone  Kept = "none"    // it runs, and is forgotten when it stops
+	KeptOther Kept = "another" // somebody has defined it anew
+)
+
+// KeptDefinition is the property of a domain that what libvirt keeps is ours.
+const KeptDefinition = "kept definition"
+
+// DomainFacts is a domain as seen, by its live definition where it runs; its mark
+// is that of the definition that libvirt keeps, where it keeps one.
 type DomainFacts struct {
 	Name       string            `json:"name"`
 	Mark       *Mark             `json:"mark,omitempty"`
@@ -181,6 +195,7 @@ type DomainFacts struct {
 	State      string            `json:"state"`          // running, paused, shutoff, crashed, … or DomainUndefined
 	Memory     int64             `json:"memory"`         // bytes
 	VCPUs      int               `json:"vcpus"`
+	Kept       Kept              `json:"kept,omitempty"`
 	Emulated   bool              `json:"emulated,omitempty"` // by TCG, since no vCPU ran on KVM
 	Interfaces []DomainInterface `json:"interfaces"`         // without addresses
 	// Whole: the overlay and, where there is one, the seed are there and the
@@ -205,20 +220,35 @@ func (w VirtNetwork) Diff(n VirtNetworkFacts) (changes []Change, rebuild bool) {
 	return append(fixed, live...), len(fixed) > 0
 }
 
-// Diff lists what differs on d, a domain of w's name that is ours. What is in
-// its definition needs a new domain; one that merely does not run is started.
+// Diff lists what differs on d, a domain of w's name that is ours. One that was
+// made from something else, or has lost its disk, needs a new domain. What was
+// done to it by hand since is undone, its disk as it is: one that is defined
+// otherwise is defined again, one that runs otherwise started again, and one that
+// does not run is started.
 func (w Domain) Diff(d DomainFacts) (changes []Change, rebuild bool) {
 	if d.State == DomainUndefined {
 		return []Change{{"state", d.State, "running"}}, true
 	}
 	var fixed, live differences
 	fixed.text("definition", d.Spec, w.Spec())
-	fixed.text("memory", strconv.FormatInt(d.Memory, 10), strconv.FormatInt(w.Memory, 10))
-	fixed.integer("vcpus", d.VCPUs, w.VCPUs)
-	fixed.text("interfaces", legs(d.Interfaces), legs(w.Interfaces))
 	fixed.boolean("disk whole", d.Whole, true)
+	live = w.runsAs(d)
+	if d.Kept != KeptOurs {
+		live.text(KeptDefinition, string(d.Kept), "ours")
+	}
 	live.text("state", d.State, "running")
 	return append(fixed, live...), len(fixed) > 0
+}
+
+// RunsAs tells whether d is as w wants it by its live definition where it runs,
+// else by the one that libvirt keeps.
+func (w Domain) RunsAs(d DomainFacts) bool { return len(w.runsAs(d)) == 0 }
+
+func (w Domain) runsAs(d DomainFacts) (live differences) {
+	live.text("memory", strconv.FormatInt(d.Memory, 10), strconv.FormatInt(w.Memory, 10))
+	live.integer("vcpus", d.VCPUs, w.VCPUs)
+	live.text("interfaces", legs(d.Interfaces), legs(w.Interfaces))
+	return live
 }
 
 // legs is what libvirt knows of interfaces, as text.

@@ -25,8 +25,17 @@ type Env struct {
 	Stall    func(t *testing.T, object string) // has the next step on that object wait until its context has ended, then go on; nil: the host cannot
 
 	// For ContractVirt only.
-	Image     []byte                          // qcow2, at most a few MiB; a guest that does nothing will do
-	PlantVirt func(t *testing.T, name string) // defines a libvirt network and a domain without marks
+	Image []byte // qcow2, at most a few MiB; a guest that does nothing will do
+	Virsh Virsh
+}
+
+// Virsh is what others do to a machine's libvirt.
+type Virsh struct {
+	Plant    func(t *testing.T, name string) // defines a network and a domain without marks
+	Stop     func(t *testing.T, name string) // ends a domain at once
+	Undefine func(t *testing.T, name string) // of a domain, which goes on if it runs
+	Redefine func(t *testing.T, name string) // has a domain defined with other memory; if it runs it goes on with what it has
+	Disown   func(t *testing.T, name string) // takes the mark out of the definition that is kept of a domain
 }
 
 // Contract checks that a Host does what hostapi says. open gives a machine of

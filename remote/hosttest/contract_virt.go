@@ -29,6 +29,9 @@ func ContractVirt(t *testing.T, open func(t *testing.T) Env) {
 		{"nonsense about images is refused", (*bench).imageNonsense},
 		{"a VM runs, is seen as wanted and marked", (*bench).vm},
 		{"a VM that differs is made anew", (*bench).vmRebuild},
+		{"a VM undefined or redefined by hand is defined again as it runs", (*bench).vmRedefined},
+		{"a VM redefined by hand and stopped starts with its disk", (*bench).vmRedefinedAndOff},
+		{"a VM whose mark was taken out is foreign", (*bench).vmDisowned},
 		{"a network of another bridge is made anew", (*bench).virtNetworkRebuild},
 		{"guests are awaited together, each to its own end", (*bench).guests},
 		{"removal of a VM and its network leaves nothing", (*bench).vmRemove},
@@ -276,6 +279,86 @@ func (b *bench) vmRebuild() {
 	b.vmStandsAsWanted(b.virtNetwork(), d)
 }
 
+// vmSeen is the VM's domain as seen.
+func (b *bench) vmSeen() hostapi.DomainFacts {
+	b.Helper()
+	f := b.seeVirt()
+	if len(f.Domains) != 1 {
+		b.Fatalf("domains %+v, want one", f.Domains)
+	}
+	return f.Domains[0]
+}
+
+func (b *bench) vmRedefined() {
+	b.apply(hostapi.Create, b.wholeVM()...)
+	d := b.domain()
+	tap := d.Interfaces[0].Tap
+	started := func() int { // since a VM that starts has a tap made anew
+		l := b.link(b.observe(hostapi.ObserveRequest{Links: []string{tap}}), tap)
+		if l == nil {
+			b.Fatal("the VM has no tap")
+		}
+		return l.Index
+	}
+	first := started()
+	for _, c := range []struct {
+		what string
+		do   func(*testing.T, string)
+		kept hostapi.Kept
+	}{{"undefined", b.Virsh.Undefine, hostapi.KeptNone}, {"redefined", b.Virsh.Redefine, hostapi.KeptOther}} {
+		c.do(b.T, d.Name)
+		seen := b.vmSeen()
+		if changes, rebuild := d.Diff(seen); seen.Kept != c.kept || len(changes) != 1 || rebuild {
+			b.Errorf("%s as it runs: kept %q, %v, rebuild %v; want %q, which differs alone and in place", c.what, seen.Kept, changes, rebuild, c.kept)
+		}
+		if res := b.apply(hostapi.Update, b.step(d)); !res.Steps[0].Changed {
+			b.Errorf("%s: nothing was changed", c.what)
+		}
+		b.vmStandsAsWanted(b.virtNetwork(), d)
+		if res := b.apply(hostapi.Update, b.step(d)); res.Steps[0].Changed {
+			b.Errorf("%s: changed twice", c.what)
+		}
+		if started() != first {
+			b.Errorf("%s: the VM was started again", c.what)
+		}
+	}
+}
+
+func (b *bench) vmRedefinedAndOff() {
+	b.apply(hostapi.Create, b.wholeVM()...)
+	d := b.domain()
+	b.Virsh.Stop(b.T, d.Name)
+	b.Virsh.Redefine(b.T, d.Name)
+	if changes, rebuild := d.Diff(b.vmSeen()); len(changes) < 2 || rebuild {
+		b.Errorf("%v, rebuild %v; want state and definition to differ, and its disk to stay", changes, rebuild)
+	}
+	b.apply(hostapi.Update, b.step(d))
+	b.vmStandsAsWanted(b.virtNetwork(), d)
+
+	b.Virsh.Undefine(b.T, d.Name)
+	b.apply(hostapi.Remove, b.step(d))
+	if f := b.seeVirt(); len(f.Domains) > 0 {
+		b.Errorf("of a VM that was undefined as it ran there is left: %+v", f.Domains)
+	}
+}
+
+func (b *bench) vmDisowned() {
+	b.apply(hostapi.Create, b.wholeVM()...)
+	d := b.domain()
+	b.Virsh.Disown(b.T, d.Name)
+	if m := b.vmSeen().Mark; m != nil {
+		b.Errorf("seen with mark %+v, want none", m)
+	}
+	for _, op := range []hostapi.Op{hostapi.Update, hostapi.Rebuild, hostapi.Remove} {
+		if res, err := b.try(b.Host, op, b.step(d)); !errors.Is(err, hostapi.ErrForeign) || len(res.Steps) != 1 || res.Steps[0].Changed {
+			b.Errorf("%s: %+v, %v; want ErrForeign", op, res, err)
+		}
+	}
+	if s := b.vmSeen().State; s != "running" {
+		b.Errorf("it is %s now, want it untouched", s)
+	}
+}
+
 // guests are ones that never answer: for an address that they were not given.
 func (b *bench) guests() {
 	b.apply(hostapi.Create, b.wholeVM()...)
@@ -374,7 +457,7 @@ func (b *bench) virtForeign() {
 	steps := b.wholeVM()
 	b.apply(hostapi.Create, steps[0], steps[1])
 	name := b.name("alien")
-	b.PlantVirt(b.T, name)
+	b.Virsh.Plant(b.T, name)
 	ask := hostapi.ObserveRequest{Virt: &hostapi.VirtQuery{Networks: []string{name}, Domains: []string{name}}}
 	seen := func() hostapi.VirtFacts {
 		f := *b.observe(ask).Virt

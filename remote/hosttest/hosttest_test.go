@@ -33,10 +33,7 @@ func TestFakeKeepsTheContract(t *testing.T) {
 					PlantNet: func(_ *testing.T, name string) { m.PlantNamespace(name) },
 					Stall:    func(_ *testing.T, object string) { m.Stall(object) },
 					Image:    []byte("an image"),
-					PlantVirt: func(_ *testing.T, name string) {
-						m.PlantVirtNetwork(hostapi.VirtNetworkFacts{Name: name, Forward: "nat", Active: true})
-						m.PlantDomain(hostapi.DomainFacts{Name: name, State: "running"})
-					},
+					Virsh:    m.Virsh(),
 				}
 			}
 			t.Run("links", func(t *testing.T) { hosttest.Contract(t, open) })

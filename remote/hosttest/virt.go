@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"testing"
 
 	"vxorch/remote/hostapi"
 )
@@ -116,7 +117,8 @@ func (m *Machine) EditVirtNetwork(name string, edit func(*hostapi.VirtNetworkFac
 }
 
 // EditDomain changes a domain behind the lab's back: one whose state is no
-// longer running is off. It panics if there is no domain of that name.
+// longer running is off, and gone if libvirt keeps nothing of it. It panics if
+// there is no domain of that name.
 func (m *Machine) EditDomain(name string, edit func(*hostapi.DomainFacts)) {
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
@@ -125,8 +127,32 @@ func (m *Machine) EditDomain(name string, edit func(*hostapi.DomainFacts)) {
 		panic(fmt.Sprintf("hosttest: machine %s has no domain %q", m.name, name))
 	}
 	edit(&d.DomainFacts)
-	if d.State != "running" {
+	switch {
+	case d.State != "running" && d.Kept == hostapi.KeptNone:
+		m.undefine(d)
+	case d.State != "running":
 		m.halt(d)
+	}
+}
+
+// Virsh is the machine's.
+func (m *Machine) Virsh() Virsh {
+	edit := func(edit func(*hostapi.DomainFacts)) func(*testing.T, string) {
+		return func(_ *testing.T, name string) { m.EditDomain(name, edit) }
+	}
+	return Virsh{
+		Plant: func(_ *testing.T, name string) {
+			m.PlantVirtNetwork(hostapi.VirtNetworkFacts{Name: name, Forward: "nat", Active: true})
+			m.PlantDomain(hostapi.DomainFacts{Name: name, State: "running"})
+		},
+		Stop:     edit(func(d *hostapi.DomainFacts) { d.State = "shutoff" }),
+		Undefine: edit(func(d *hostapi.DomainFacts) { d.Kept = hostapi.KeptNone }),
+		Redefine: edit(func(d *hostapi.DomainFacts) {
+			if d.Kept = hostapi.KeptOther; d.State != "running" {
+				d.Memory *= 2
+			}
+		}),
+		Disown: edit(func(d *hostapi.DomainFacts) { d.Mark = nil }),
 	}
 }
 
@@ -236,6 +262,13 @@ func (w work) domain(want hostapi.Domain) (changed bool, err error) {
 			changed, d = true, nil
 		}
 	}
+	if d != nil {
+		goesOn := w.asSeen(d).State == "running" && want.RunsAs(d.DomainFacts)
+		d.Kept, d.Memory, d.VCPUs, d.Interfaces = hostapi.KeptOurs, want.Memory, want.VCPUs, legs(want)
+		if goesOn {
+			return true, nil
+		}
+	}
 	if !v.image(want.Image).Whole {
 		return changed, invalid("image %v is not here", want.Image)
 	}
@@ -243,15 +276,20 @@ func (w work) domain(want hostapi.Domain) (changed bool, err error) {
 		d = &domain{want: want, inside: &namespace{name: "guest of " + want.Name, links: map[string]*link{}}}
 		d.DomainFacts = hostapi.DomainFacts{
 			Name: want.Name, Mark: w.mark(want.For), Spec: want.Spec(), State: "shutoff",
-			Memory: want.Memory, VCPUs: want.VCPUs, Whole: true,
-		}
-		for _, i := range want.Interfaces {
-			i.Addresses = nil
-			d.Interfaces = append(d.Interfaces, i)
+			Memory: want.Memory, VCPUs: want.VCPUs, Interfaces: legs(want), Whole: true,
 		}
 		v.domains[want.Name] = d
 	}
 	return true, w.start(d)
+}
+
+// legs are a domain's interfaces as libvirt knows them.
+func legs(want hostapi.Domain) []hostapi.DomainInterface {
+	all := slices.Clone(want.Interfaces)
+	for n := range all {
+		all[n].Addresses = nil
+	}
+	return all
 }
 
 // start gives d its taps. One that cannot start stays off.

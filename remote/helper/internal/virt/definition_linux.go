@@ -1,6 +1,8 @@
 package virt
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/xml"
 	"fmt"
 	"os"
@@ -18,12 +20,13 @@ type definition struct {
 	caps  capabilities
 	store store
 	mark  mark
-	base  disk // the file mark.Image
+	base  disk   // the file mark.Image
+	uuid  string // of the domain, where it is there already
 }
 
 func (d definition) text() (string, error) {
 	def := domainXML{
-		Type: d.kind, Name: d.Name, Metadata: metadata{&d.mark},
+		Type: d.kind, Name: d.Name, UUID: d.uuid,
 		Memory: memoryXML{"KiB", d.Memory / 1024}, VCPUs: d.VCPUs,
 		ACPI: &struct{}{},
 	}
@@ -70,6 +73,8 @@ func (d definition) text() (string, error) {
 		vnc.Listen.Type, vnc.Listen.Address = "address", v.Listen
 		def.Devices.Graphics = []graphicsXML{vnc}
 	}
+	d.mark.Shape = def.shape()
+	def.Metadata = metadata{&d.mark}
 	text, err := xml.Marshal(def)
 	if err != nil {
 		return "", fmt.Errorf("define domain %s: %w", d.Name, err)
@@ -108,37 +113,71 @@ func (d definition) disks() []diskXML {
 	return disks
 }
 
-// readDefinition gives what a domain's definition tells of it.
-func readDefinition(text string, s store) (hostapi.DomainFacts, error) {
-	var def domainXML
-	if err := xml.Unmarshal([]byte(text), &def); err != nil {
-		return hostapi.DomainFacts{}, err
+// shape is a fingerprint of a definition: of what is written here and libvirt
+// gives back as it was written. What libvirt adds, or fills in, is not in it, nor
+// is the password of a screen, which it keeps to itself.
+func (x domainXML) shape() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, x.Type, x.Memory, x.VCPUs, x.OS.Boot, len(x.Devices.RNGs))
+	for _, d := range x.Devices.Disks {
+		fmt.Fprintln(&b, d.Type, d.Device, d.Driver, d.Source.File, d.Target, d.ReadOnly != nil)
 	}
+	for _, i := range x.Devices.Interfaces {
+		fmt.Fprintln(&b, i.Type, i.MAC, i.Source, i.Target, i.Model)
+		if i.MTU != nil {
+			fmt.Fprintln(&b, i.MTU.Size)
+		}
+	}
+	for _, s := range x.Devices.Serials {
+		fmt.Fprintln(&b, s.Type, s.Target.Port)
+		if s.Log != nil {
+			fmt.Fprintln(&b, s.Log.File)
+		}
+	}
+	for _, g := range x.Devices.Graphics {
+		fmt.Fprintln(&b, g.Type, g.Port, g.AutoPort, g.Listen)
+	}
+	sum := sha256.Sum256([]byte(b.String()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// readDefinition gives what a domain's definition tells of it: the live one where
+// it runs, and the one that libvirt keeps; nil if it keeps none.
+func readDefinition(live domainXML, kept *domainXML, s store) hostapi.DomainFacts {
 	d := hostapi.DomainFacts{
-		Name: def.Name, Mark: def.Metadata.Mark.public(), Memory: def.Memory.Value * 1024, VCPUs: def.VCPUs,
-		Emulated: def.Type == typeTCG,
+		Name: live.Name, Memory: live.Memory.Value * 1024, VCPUs: live.VCPUs, Emulated: live.Type == typeTCG,
 	}
-	for _, i := range def.Devices.Interfaces {
+	for _, i := range live.Devices.Interfaces {
 		leg := hostapi.DomainInterface{Network: i.Source.Network, Tap: i.Target.Dev, Model: i.Model.Type, MAC: i.MAC.Address}
 		if i.MTU != nil {
 			leg.MTU = i.MTU.Size
 		}
 		d.Interfaces = append(d.Interfaces, leg)
 	}
-	if d.Mark == nil {
-		return d, nil
+	mark := live.Metadata.Mark
+	if kept != nil {
+		mark = kept.Metadata.Mark
 	}
-	d.Spec, d.Whole = def.Metadata.Mark.Spec, true
-	for _, x := range def.Devices.Disks {
+	if d.Mark = mark.public(); d.Mark == nil {
+		return d
+	}
+	switch {
+	case kept == nil:
+		d.Kept = hostapi.KeptNone
+	case kept.shape() != mark.Shape:
+		d.Kept = hostapi.KeptOther
+	}
+	d.Spec, d.Whole = mark.Spec, true
+	for _, x := range live.Devices.Disks {
 		file := x.Source.File
-		if file == s.disk(d.Mark.Lab, def.Name) {
+		if file == s.disk(d.Mark.Lab, live.Name) {
 			over, err := readDisk(file)
-			d.Whole = d.Whole && err == nil && over.backing == def.Metadata.Mark.Image && exists(over.backing)
+			d.Whole = d.Whole && err == nil && over.backing == mark.Image && exists(over.backing)
 		} else {
 			d.Whole = d.Whole && exists(file)
 		}
 	}
-	return d, nil
+	return d
 }
 
 func exists(path string) bool {

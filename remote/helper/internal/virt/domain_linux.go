@@ -2,6 +2,7 @@ package virt
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -25,31 +26,39 @@ const (
 )
 
 // EnsureDomain brings the domain to the wanted state, running, from whatever it
-// finds, and tells whether it had to change anything. m is whom it is marked
-// for. While the domain is paused at its start, its taps there, paused is called
-// if it is not nil.
-func (h *Host) EnsureDomain(ctx context.Context, m hostapi.Mark, w hostapi.Domain, paused func(context.Context) error) (changed bool, err error) {
+// finds, and tells whether it had to change anything; note tells what was done by
+// hand and is undone. m is whom it is marked for. While the domain is paused at
+// its start, its taps there, paused is called if it is not nil.
+func (h *Host) EnsureDomain(ctx context.Context, m hostapi.Mark, w hostapi.Domain, paused func(context.Context) error) (changed bool, note string, err error) {
 	if err := checkDomain(w); err != nil {
-		return false, err
+		return false, "", err
 	}
-	return h.change(ctx, w.Name, func(ctx context.Context, c *conn) (bool, error) { return h.ensureDomain(ctx, c, m, w, paused) })
+	changed, err = h.change(ctx, w.Name, func(ctx context.Context, c *conn) (changed bool, err error) {
+		changed, note, err = h.ensureDomain(ctx, c, m, w, paused)
+		return changed, err
+	})
+	return changed, note, err
 }
 
-func (h *Host) ensureDomain(ctx context.Context, c *conn, m hostapi.Mark, w hostapi.Domain, paused func(context.Context) error) (changed bool, err error) {
+func (h *Host) ensureDomain(ctx context.Context, c *conn, m hostapi.Mark, w hostapi.Domain, paused func(context.Context) error) (changed bool, note string, err error) {
 	d, err := c.domain(w.Name, h.store)
 	if err != nil {
-		return false, err
+		return false, "", err
 	}
 	if d != nil {
 		if err := ours(d.Mark, m.Lab, hostapi.KindDomain, w.Name); err != nil {
-			return false, err
+			return false, "", err
 		}
 		changes, rebuild := w.Diff(d.DomainFacts)
-		if len(changes) == 0 && d.persistent {
-			return false, nil
+		if len(changes) == 0 {
+			return false, "", nil
 		}
-		if !rebuild && d.persistent {
-			return true, h.run(ctx, c, d, paused)
+		if !rebuild {
+			note, err := h.mend(c, m, w, d)
+			if err == nil {
+				err = h.run(ctx, c, d, paused)
+			}
+			return true, note, err
 		}
 	}
 	// Before anything is taken away: whether the new one can be made.
@@ -58,23 +67,17 @@ func (h *Host) ensureDomain(ctx context.Context, c *conn, m hostapi.Mark, w host
 		err = checkSum(ctx, path, w.Image.Sum)
 	}
 	if err != nil {
-		return false, err
+		return false, "", err
 	}
-	kind, caps, err := h.virtType(c)
+	text, err := h.define(c, m, w, path, base, "")
 	if err != nil {
-		return false, err
-	}
-	text, err := definition{Domain: w, kind: kind, caps: caps, store: h.store, base: base, mark: mark{
-		Lab: m.Lab, For: w.For, User: m.User, Controller: m.Controller, Spec: w.Spec(), Image: path,
-	}}.text()
-	if err != nil {
-		return false, err
+		return false, "", err
 	}
 	if _, err := h.removeDomain(c, m.Lab, w.Name, d); err != nil {
-		return true, err
+		return true, "", err
 	}
 	if err := h.makeDomain(ctx, c, m, w, path, base, text, paused); err != nil {
-		return true, h.undo(ctx, err, func(c *conn) error {
+		return true, "", h.undo(ctx, err, func(c *conn) error {
 			d, err := c.domain(w.Name, h.store)
 			if err != nil {
 				return err
@@ -86,7 +89,59 @@ func (h *Host) ensureDomain(ctx context.Context, c *conn, m hostapi.Mark, w host
 			return err
 		})
 	}
-	return true, nil
+	return true, "", nil
+}
+
+// define writes the definition of w, whose disk stands on base, the file at path.
+// uuid is that of the domain, where it is there already.
+func (h *Host) define(c *conn, m hostapi.Mark, w hostapi.Domain, path string, base disk, uuid string) (text string, err error) {
+	kind, caps, err := h.virtType(c)
+	if err != nil {
+		return "", err
+	}
+	return definition{Domain: w, kind: kind, caps: caps, store: h.store, base: base, uuid: uuid, mark: mark{
+		Lab: m.Lab, For: w.For, User: m.User, Controller: m.Controller, Spec: w.Spec(), Image: path,
+	}}.text()
+}
+
+// mend has libvirt keep w's definition of d, whose disk stays as it is, if it
+// keeps none or another. Where d runs it goes on, unless it runs otherwise than w
+// says: then it is off when mend returns.
+func (h *Host) mend(c *conn, m hostapi.Mark, w hostapi.Domain, d *domain) (note string, err error) {
+	runsAs := w.RunsAs(d.DomainFacts)
+	if runsAs && d.Kept == hostapi.KeptOurs {
+		return "", nil
+	}
+	path, base, err := h.store.image(w.Image)
+	if err != nil {
+		return "", err
+	}
+	text, err := h.define(c, m, w, path, base, uuidText(d.handle.UUID))
+	if err != nil {
+		return "", err
+	}
+	if _, err := c.DomainDefineXML(text); err != nil {
+		return "", fmt.Errorf("define domain %s again: %w", w.Name, c.classify(err))
+	}
+	note = "domain " + w.Name + " was defined otherwise by hand: it is defined as planned again"
+	if d.Kept == hostapi.KeptNone {
+		note = "domain " + w.Name + " was undefined by hand: it is defined again"
+	}
+	switch {
+	case !d.active():
+		return note + ", its disk as it was", nil
+	case runsAs:
+		return note + ", and its guest goes on", nil
+	}
+	if err := c.destroy(d.handle); err != nil {
+		return note, err
+	}
+	d.state = libvirt.DomainShutoff
+	return note + " and starts anew, its disk as it was", nil
+}
+
+func uuidText(u libvirt.UUID) string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
 // RemoveDomain removes lab's domain of that name and its files, as far as they
@@ -246,9 +301,13 @@ func (h *Host) removeDomain(c *conn, lab, name string, d *domain) (changed bool,
 // domain is one as libvirt has it.
 type domain struct {
 	hostapi.DomainFacts
-	handle     libvirt.Domain
-	state      libvirt.DomainState
-	persistent bool
+	handle libvirt.Domain
+	state  libvirt.DomainState
+}
+
+// active says whether there is a QEMU of d's.
+func (d *domain) active() bool {
+	return d.state != libvirt.DomainShutoff && d.state != libvirt.DomainCrashed
 }
 
 // domain looks the domain up; nil if there is none.
@@ -337,7 +396,7 @@ func (c *conn) domains(lab string, names []string, s store) ([]hostapi.DomainFac
 }
 
 func (c *conn) readDomain(handle libvirt.Domain, s store) (*domain, error) {
-	text, err := c.DomainGetXMLDesc(handle, 0)
+	live, err := c.definition(handle, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -349,11 +408,16 @@ func (c *conn) readDomain(handle libvirt.Domain, s store) (*domain, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &domain{handle: handle, state: libvirt.DomainState(state), persistent: persistent == 1}
-	d.DomainFacts, err = readDefinition(text, s)
+	var kept *domainXML
+	if persistent == 1 {
+		if kept, err = c.definition(handle, libvirt.DomainXMLInactive); err != nil {
+			return nil, err
+		}
+	}
+	d := &domain{handle: handle, state: libvirt.DomainState(state), DomainFacts: readDefinition(*live, kept, s)}
 	d.Name, d.State = handle.Name, stateName(d.state)
-	if err != nil || d.Mark == nil || d.State != stateRunning {
-		return d, err
+	if d.Mark == nil || d.State != stateRunning {
+		return d, nil
 	}
 	if connected, err := c.connected(d); err != nil {
 		return nil, err
@@ -361,6 +425,16 @@ func (c *conn) readDomain(handle libvirt.Domain, s store) (*domain, error) {
 		d.State = stateCutOff
 	}
 	return d, nil
+}
+
+// definition reads one of a domain's two.
+func (c *conn) definition(handle libvirt.Domain, which libvirt.DomainXMLFlags) (*domainXML, error) {
+	text, err := c.DomainGetXMLDesc(handle, which)
+	if err != nil {
+		return nil, err
+	}
+	d := &domainXML{}
+	return d, xml.Unmarshal([]byte(text), d)
 }
 
 const stateRunning = "running"

@@ -127,7 +127,7 @@ func (s *site) ensureNetwork(want bool) {
 
 func (s *site) ensureDomain(w hostapi.Domain, want bool) {
 	s.Helper()
-	if changed, err := s.EnsureDomain(s.Context(), whose, w, nil); err != nil || changed != want {
+	if changed, _, err := s.EnsureDomain(s.Context(), whose, w, nil); err != nil || changed != want {
 		s.Errorf("EnsureDomain = %t, %v; want %t", changed, err, want)
 	}
 	d := s.seen().Domains
@@ -196,6 +196,10 @@ func TestDomainConverges(t *testing.T) {
 		t.Fatal(err)
 	}
 	overlay := s.store.disk("lu", "vm")
+	redefine := func(from, to string) {
+		s.Helper()
+		virttest.Redefine(s, "vm", func(x string) string { return strings.ReplaceAll(x, from, to) })
+	}
 	for name, c := range map[string]struct {
 		spoil   func()
 		rebuilt bool // has a new disk
@@ -208,7 +212,11 @@ func TestDomainConverges(t *testing.T) {
 		"off":                     {func() { virttest.Virsh(t, "destroy", "vm") }, false},
 		"paused":                  {func() { virttest.Virsh(t, "suspend", "vm") }, false},
 		"saved by its manager":    {func() { virttest.Virsh(t, "managedsave", "vm") }, false},
-		"undefined while running": {func() { virttest.Virsh(t, "undefine", "vm") }, true},
+		"undefined while running": {func() { virttest.Virsh(t, "undefine", "vm") }, false},
+		"undefined while paused": {func() {
+			virttest.Virsh(t, "suspend", "vm")
+			virttest.Virsh(t, "undefine", "vm")
+		}, false},
 		"undefined, its disk left": {func() {
 			virttest.Virsh(t, "destroy", "vm")
 			virttest.Virsh(t, "undefine", "vm")
@@ -223,16 +231,18 @@ func TestDomainConverges(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, true},
-		"less memory": {func() {
+		"less memory while off": {func() {
 			virttest.Virsh(t, "destroy", "vm")
-			s.define([]string{"dumpxml", "vm"}, []string{"define"}, func(x string) string { return strings.ReplaceAll(x, "65536", "61440") })
-		}, true},
-		"another MAC": {func() {
+			redefine("65536", "61440")
+		}, false},
+		"runs with another MAC": {func() {
+			redefine("02:00:00:00:00:04", "02:00:00:00:00:05")
 			virttest.Virsh(t, "destroy", "vm")
-			s.define([]string{"dumpxml", "vm"}, []string{"define"}, func(x string) string {
-				return strings.ReplaceAll(x, "02:00:00:00:00:04", "02:00:00:00:00:05")
-			})
-		}, true},
+			virttest.Virsh(t, "start", "vm")
+		}, false},
+		"another disk while running":  {func() { redefine("/vm.qcow2", "/other.qcow2") }, false},
+		"another log while running":   {func() { redefine("/vm.console.log", "/other.log") }, false},
+		"another model while running": {func() { redefine("<model type='virtio'/>", "<model type='e1000'/>") }, false},
 		"bridge made anew": {func() {
 			bridge, err := netlink.LinkByName("br0")
 			if err != nil {
@@ -256,7 +266,7 @@ func TestDomainConverges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.T = t
 			w := s.wantedDomain()
-			if _, err := s.EnsureDomain(t.Context(), whose, w, nil); err != nil {
+			if _, _, err := s.EnsureDomain(t.Context(), whose, w, nil); err != nil {
 				t.Fatal(err)
 			}
 			before, err := os.Stat(overlay)
@@ -313,7 +323,7 @@ func TestDomainThatCannotStartLeavesNothing(t *testing.T) {
 		"its tap's name is taken by another": {busy, t.Context(), nil},
 		"its machine is unknown":             {unknown, t.Context(), nil},
 	} {
-		changed, err := s.EnsureDomain(c.ctx, whose, c.domain, c.paused)
+		changed, _, err := s.EnsureDomain(c.ctx, whose, c.domain, c.paused)
 		if err == nil || (c.ctx == ctx) != errors.Is(err, hostapi.ErrCanceled) {
 			t.Errorf("%s: EnsureDomain = %t, %v; want an error", name, changed, err)
 		}
@@ -330,7 +340,7 @@ func TestDomainIsPausedUntilTheCallerIsReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := 0
-	if _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), func(context.Context) error {
+	if _, _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), func(context.Context) error {
 		calls++
 		if state := virttest.Virsh(t, "domstate", "vm"); state != "paused" {
 			t.Errorf("the domain is %s, want paused", state)
@@ -369,7 +379,7 @@ func TestEveryKindOfDomainStarts(t *testing.T) {
 			w.Seed = []byte(strings.Repeat("seed", 512))
 			edit(&w)
 			for _, want := range []bool{true, false} {
-				if changed, err := s.EnsureDomain(t.Context(), whose, w, nil); err != nil || changed != want {
+				if changed, _, err := s.EnsureDomain(t.Context(), whose, w, nil); err != nil || changed != want {
 					t.Errorf("EnsureDomain = %t, %v; want %t", changed, err, want)
 				}
 			}
@@ -396,7 +406,7 @@ func TestImageGivenByItsPathStaysAsItIs(t *testing.T) {
 	}
 	w := s.wantedDomain()
 	w.Image = hostapi.Image{Path: path, Sum: strings.Repeat("0", 64)}
-	if _, err := s.EnsureDomain(t.Context(), whose, w, nil); !errors.Is(err, hostapi.ErrInvalid) || !strings.Contains(err.Error(), "not 0000") {
+	if _, _, err := s.EnsureDomain(t.Context(), whose, w, nil); !errors.Is(err, hostapi.ErrInvalid) || !strings.Contains(err.Error(), "not 0000") {
 		t.Errorf("with another sum: %v, want ErrInvalid that names it", err)
 	}
 	data, err := os.ReadFile(path)
@@ -429,7 +439,7 @@ func TestOtherLabsThingsAreForeign(t *testing.T) {
 	other := hostapi.Mark{Lab: "other"}
 	_, ensureNetwork := s.EnsureNetwork(t.Context(), other, wantedNetwork())
 	_, removeNetwork := s.RemoveNetwork(t.Context(), "other", "nw")
-	_, ensureDomain := s.EnsureDomain(t.Context(), other, s.wantedDomain(), nil)
+	_, _, ensureDomain := s.EnsureDomain(t.Context(), other, s.wantedDomain(), nil)
 	_, removeDomain := s.RemoveDomain(t.Context(), "other", "vm")
 	_, console := s.Console(t.Context(), "other", "vm")
 	for name, err := range map[string]error{
@@ -501,7 +511,7 @@ func TestADaemonThatHangsIsNotWaitedForForEver(t *testing.T) {
 	if _, err := s.EnsureNetwork(t.Context(), whose, wantedNetwork()); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), func(context.Context) error {
+	_, _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), func(context.Context) error {
 		s.daemon.Stop()
 		return nil
 	})
@@ -510,7 +520,7 @@ func TestADaemonThatHangsIsNotWaitedForForEver(t *testing.T) {
 		t.Errorf("EnsureDomain: %v, want an error with a hint", err)
 	}
 	s.daemon.Restart()
-	if _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), nil); err != nil {
+	if _, _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), nil); err != nil {
 		t.Error(err)
 	}
 	s.ensureDomain(s.wantedDomain(), false)
@@ -560,7 +570,7 @@ func TestDomainThatMakesNoSenseIsRefused(t *testing.T) {
 		w := good
 		w.Interfaces = append([]hostapi.DomainInterface(nil), good.Interfaces...)
 		spoil(&w)
-		if _, err := h.EnsureDomain(t.Context(), whose, w, nil); !errors.Is(err, hostapi.ErrInvalid) {
+		if _, _, err := h.EnsureDomain(t.Context(), whose, w, nil); !errors.Is(err, hostapi.ErrInvalid) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
 	}
@@ -590,7 +600,7 @@ func TestNoQEMUIsSaidWithTheWayOut(t *testing.T) {
 	if err != nil || !errors.Is(f.Unusable, hostapi.ErrUnsupported) || !strings.Contains(f.Unusable.Hint, "vxorch prepare") || len(f.Networks) != 1 {
 		t.Errorf("Observe: %+v, %v; want it unusable, and the network", f, err)
 	}
-	if _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), nil); !errors.Is(err, hostapi.ErrUnsupported) {
+	if _, _, err := s.EnsureDomain(t.Context(), whose, s.wantedDomain(), nil); !errors.Is(err, hostapi.ErrUnsupported) {
 		t.Errorf("EnsureDomain: %v, want ErrUnsupported", err)
 	}
 	s.removeAll()
@@ -655,7 +665,7 @@ func TestQEMUNeedsNoMoreThanItsOwnUsersRights(t *testing.T) {
 	if err := os.Chmod(w.Image.Path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.EnsureDomain(t.Context(), whose, w, nil)
+	_, _, err = s.EnsureDomain(t.Context(), whose, w, nil)
 	if e := hostapi.AsError(err); e == nil || e.Kind != hostapi.KindPermission || e.Hint == "" {
 		t.Errorf("with an image that QEMU may not read: %v, want one of KindPermission with a hint", err)
 	}

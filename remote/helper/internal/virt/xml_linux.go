@@ -31,6 +31,7 @@ type domainXML struct {
 	XMLName  xml.Name   `xml:"domain"`
 	Type     string     `xml:"type,attr"`
 	Name     string     `xml:"name"`
+	UUID     string     `xml:"uuid,omitempty"` // of one that is defined again
 	Metadata metadata   `xml:"metadata"`
 	Memory   memoryXML  `xml:"memory"`
 	VCPUs    int        `xml:"vcpu"`
@@ -183,6 +184,7 @@ type mark struct {
 	Controller string `xml:"controller,attr"`
 	Spec       string `xml:"spec,attr,omitempty"`  // hostapi.Domain.Spec
 	Image      string `xml:"image,attr,omitempty"` // path of the image that the overlay stands on
+	Shape      string `xml:"shape,attr,omitempty"` // domainXML.shape
 }
 
 // public is m as others see it; nil stays nil.

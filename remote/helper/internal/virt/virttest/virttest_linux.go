@@ -240,6 +240,22 @@ func Virsh(t testing.TB, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// Redefine defines a domain anew, as edit has what libvirt keeps of it. One that
+// runs goes on as it is.
+func Redefine(t testing.TB, name string, edit func(text string) string) {
+	t.Helper()
+	before := Virsh(t, "dumpxml", "--inactive", name)
+	after := edit(before)
+	if after == before {
+		t.Fatalf("nothing is to be changed in the definition of %s:\n%s", name, before)
+	}
+	file := filepath.Join(t.TempDir(), "domain.xml")
+	if err := os.WriteFile(file, []byte(after), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	Virsh(t, "define", file)
+}
+
 // Snapshot is what a lab could leave behind: what libvirt knows, and the files
 // of its images.
 func Snapshot(t testing.TB) string {
