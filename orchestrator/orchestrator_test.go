@@ -413,6 +413,34 @@ func TestSilentGuestKeepsNoOtherFromBeingProved(t *testing.T) {
 	}
 }
 
+func TestVMThatCannotBeMadeKeepsNoOtherFromBeingMadeAndProved(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.withImage()
+	lab := b.lab("try", strings.Replace(twoVMs, "image: i}}", "image: i}, bad: {host: b}, zoo: {host: b}}", 1), "a", "b")
+	b.machines["b"].SetFault(func(_ context.Context, at hosttest.Moment, step *hostapi.Step) error {
+		if at == hosttest.BeforeStep && step.Domain != nil && step.Domain.Name == "try-bad" {
+			return errors.New("no room")
+		}
+		return nil
+	})
+	o := b.deploy(lab)
+	if len(o.Errs) != 1 || !strings.HasPrefix(o.Errs[0].Error(), "b: vm: ") || !strings.Contains(o.Errs[0].Error(), "no room") {
+		t.Errorf("errors are %v, want that of one VM alone", o.Errs)
+	}
+	for _, p := range o.Result.Probes {
+		switch bad := p.From == "bad" || p.To == "bad"; {
+		case bad && (p.Result != report.Skipped || p.Error != "bad on b was not made"):
+			t.Errorf("%s to %s: %s %q, want it skipped since the VM was not made", p.From, p.To, p.Result, p.Error)
+		case !bad && p.Result != report.Pass:
+			t.Errorf("%s to %s: %s %q, want it passed", p.From, p.To, p.Result, p.Error)
+		}
+	}
+	b.machines["b"].SetFault(nil)
+	if o := b.deploy(lab); o.Result.Result != report.Pass || o.Result.Changed != 1 {
+		t.Errorf("afterwards: %s, %d changed, %v; want the one VM", o.Result.Result, o.Result.Changed, o.Errs)
+	}
+}
+
 func TestHostWithoutLibvirtKeepsNothingElseFromStanding(t *testing.T) {
 	b := newBench(t, "a", "b", "c")
 	b.withImage()

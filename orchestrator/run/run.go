@@ -51,7 +51,7 @@ type Run struct {
 	errs    map[string][]*HostError   // by host
 	out     map[string]*HostError     // what took a host out
 	noVMs   map[string]*HostError     // what cost a host its VMs
-	silent  map[hostVM]bool           // VMs whose guests were given up
+	lost    map[hostVM]string         // VMs that the run goes on without: how they were lost
 	rows    []report.Probe
 }
 
@@ -81,7 +81,7 @@ func New(addresses map[string]string, parallel int, now func() time.Time, events
 		made:    map[string][]hostapi.Step{},
 		changed: map[string]map[string]bool{}, notes: map[hostStage][]string{}, began: map[hostStage]time.Time{},
 		hosts: map[string]*report.Host{}, errs: map[string][]*HostError{}, out: map[string]*HostError{},
-		noVMs: map[string]*HostError{}, silent: map[hostVM]bool{},
+		noVMs: map[string]*HostError{}, lost: map[hostVM]string{},
 	}
 	for name, address := range addresses {
 		r.changed[name] = map[string]bool{}
@@ -214,7 +214,7 @@ func (r *Run) Apply(ctx context.Context, phases []plan.Phase, hosts map[string]h
 }
 
 func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hostapi.Host, batch hostapi.Batch) error {
-	batch.Steps = phase.Steps[name]
+	batch.Steps = r.withoutLost(name, phase.Steps[name])
 	blocked := phase.Blocked[name]
 	if len(batch.Steps) == 0 && blocked == nil || phase.VMs && r.withoutVMs(name) {
 		return r.Err(name)
@@ -335,12 +335,12 @@ func (r *Run) fail(ctx context.Context, host, stage string, cause error) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var guests silentGuests
-	if errors.As(cause, &guests) && goesOn(ctx, cause) {
+	var lost lostVMs
+	if errors.As(cause, &lost) && goesOn(ctx, cause) {
 		var errs []error
-		for _, g := range guests {
-			r.silent[hostVM{host, g.vm}] = true
-			errs = append(errs, r.record(host, stage, g.err))
+		for _, l := range lost {
+			r.lost[hostVM{host, l.vm}] = l.how
+			errs = append(errs, r.record(host, stage, l.err))
 		}
 		return errors.Join(errs...)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,47 +27,65 @@ type vmsError struct{ error }
 
 func (e *vmsError) Unwrap() error { return e.error }
 
-// silentGuests is an error of guests that were given up. The host's other VMs are
-// proved still.
-type silentGuests []silentGuest
+// lostVMs is an error of VMs that could not be made, or whose guests were given
+// up. It costs the host these, and its other VMs are proved still.
+type lostVMs []lostVM
 
-type silentGuest struct {
+type lostVM struct {
 	vm  string
+	how string // it was lost
 	err error
 }
 
-func (s silentGuests) Error() string {
+// How a VM is lost, of the VM and its host.
+const (
+	failedVM    = "%s on %s was not made"
+	silentGuest = "the guest of %s on %s did not answer"
+)
+
+func (s lostVMs) Error() string {
 	var texts []string
-	for _, g := range s {
-		texts = append(texts, g.err.Error())
+	for _, l := range s {
+		texts = append(texts, l.err.Error())
 	}
 	return strings.Join(texts, "\n")
 }
 
-func (s silentGuests) Unwrap() []error {
+func (s lostVMs) Unwrap() []error {
 	var errs []error
-	for _, g := range s {
-		errs = append(errs, g.err)
+	for _, l := range s {
+		errs = append(errs, l.err)
 	}
 	return errs
 }
 
 // vmFailure is err, of steps that make VMs or wait for them, with what it costs.
 func vmFailure(steps []hostapi.Step, results []hostapi.StepResult, err error) error {
-	var guests silentGuests
+	var lost lostVMs
 	for i, r := range results {
 		switch step := steps[i]; {
 		case r.Error == nil:
-		case step.Guest == nil:
-			return VMsOnly(err)
+		case step.Guest != nil:
+			lost = append(lost, lostVM{step.Guest.For, silentGuest, r.Error})
+		case step.Domain != nil:
+			lost = append(lost, lostVM{step.Domain.For, failedVM, r.Error})
 		default:
-			guests = append(guests, silentGuest{step.Guest.For, r.Error})
+			return VMsOnly(err)
 		}
 	}
-	if len(guests) == 0 {
+	if len(lost) == 0 {
 		return err // the connection's, not a step's
 	}
-	return guests
+	return lost
+}
+
+// withoutLost leaves out the steps that wait for guests of VMs that were lost.
+func (r *Run) withoutLost(host string, steps []hostapi.Step) []hostapi.Step {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(steps), func(s hostapi.Step) bool {
+		return s.Guest != nil && r.lost[hostVM{host, s.Guest.For}] != ""
+	})
 }
 
 // goesOn tells whether a host whose VMs failed can go on without them.
@@ -89,8 +108,8 @@ func (r *Run) lacks(end hostVM) string {
 		return ""
 	case err != nil:
 		return fmt.Sprintf("%s failed at %s, so %s is not proved", end.host, err.Stage, end.vm)
-	case r.silent[end]:
-		return fmt.Sprintf("the guest of %s on %s did not answer", end.vm, end.host)
+	case r.lost[end] != "":
+		return fmt.Sprintf(r.lost[end], end.vm, end.host)
 	}
 	return ""
 }

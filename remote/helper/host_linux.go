@@ -200,13 +200,13 @@ func (h *host) locked(lab string) (*own.Lock, error) {
 }
 
 // run does the steps in order until one fails or, between two of them, ctx
-// ends; those that run together all end before it does.
+// ends; of those that belong together none is left out since another failed.
 func run(ctx context.Context, do func(hostapi.Step) (changed bool, note string, err error), steps []hostapi.Step) (result hostapi.BatchResult, err error) {
 	for len(steps) > 0 {
 		if ctx.Err() != nil {
 			return result, canceled(ctx)
 		}
-		n := hostapi.Together(steps)
+		n, atOnce := hostapi.Together(steps)
 		results, errs := make([]hostapi.StepResult, n), make([]error, n)
 		one := func(i int) {
 			began := time.Now()
@@ -215,11 +215,18 @@ func run(ctx context.Context, do func(hostapi.Step) (changed bool, note string, 
 			errs[i] = err
 		}
 		var others sync.WaitGroup
-		for i := 1; i < n; i++ {
+		for i := 1; i < n && atOnce; i++ {
 			others.Go(func() { one(i) })
 		}
 		one(0)
 		others.Wait()
+		for i := 1; i < n && !atOnce; i++ {
+			if ctx.Err() != nil {
+				results, errs = results[:i], append(errs[:i], canceled(ctx))
+				break
+			}
+			one(i)
+		}
 		result.Steps = append(result.Steps, results...)
 		if err := errors.Join(errs...); err != nil {
 			return result, err

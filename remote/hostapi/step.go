@@ -38,14 +38,22 @@ type Step struct {
 	Guest       *Guest       `json:"guest,omitempty"`
 }
 
-// Together is how many of the steps, from the first one on, run at the same time:
-// those that wait for guests, which boot at the same time, else one.
-func Together(steps []Step) int {
-	n := 0
-	for n < len(steps) && steps[n].Guest != nil {
-		n++
+// Together is how many of the steps, from the first one on, are all done before
+// the failure of any of them ends the batch; atOnce: at the same time. Those that
+// make VMs are, since one that fails is no reason to go without the others, and
+// those that wait for guests, which boot at the same time; else it is one.
+func Together(steps []Step) (n int, atOnce bool) {
+	guest := func(s Step) bool { return s.Guest != nil }
+	domain := func(s Step) bool { return s.Domain != nil && s.Op != Remove }
+	for _, is := range []func(Step) bool{guest, domain} {
+		for n < len(steps) && is(steps[n]) {
+			n++
+		}
+		if n > 0 {
+			return n, steps[0].Guest != nil
+		}
 	}
-	return max(n, min(1, len(steps)))
+	return min(1, len(steps)), false
 }
 
 // Change is one property that differs, as text.

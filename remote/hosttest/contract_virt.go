@@ -29,6 +29,7 @@ func ContractVirt(t *testing.T, open func(t *testing.T) Env) {
 		{"nonsense about images is refused", (*bench).imageNonsense},
 		{"a VM runs, is seen as wanted and marked", (*bench).vm},
 		{"a VM that differs is made anew", (*bench).vmRebuild},
+		{"a VM that fails keeps none from being made", (*bench).vmBeside},
 		{"a VM undefined or redefined by hand is defined again as it runs", (*bench).vmRedefined},
 		{"a VM redefined by hand and stopped starts with its disk", (*bench).vmRedefinedAndOff},
 		{"a VM whose mark was taken out is foreign", (*bench).vmDisowned},
@@ -277,6 +278,19 @@ func (b *bench) vmRebuild() {
 		b.Error("memory and MAC differ and nothing was changed")
 	}
 	b.vmStandsAsWanted(b.virtNetwork(), d)
+}
+
+func (b *bench) vmBeside() {
+	steps := b.wholeVM()
+	b.apply(hostapi.Create, steps[0], steps[1])
+	bad, after := b.domain(), b.bridge()
+	bad.Name, bad.Image.SHA256 = b.name("bad"), sumOf([]byte("an image that is nowhere"))
+	after.Name, after.MAC = b.name("b3"), b.mac(0xf7)
+	res, err := b.try(b.Host, hostapi.Create, b.step(bad), b.step(b.domain()), b.step(after))
+	if err == nil || len(res.Steps) != 2 || res.Steps[0].Error == nil || res.Steps[1].Error != nil || !res.Steps[1].Changed {
+		b.Errorf("%+v, %v; want the first to fail, the second to be made, and the batch to end with them", res, err)
+	}
+	b.vmStandsAsWanted(b.virtNetwork(), b.domain())
 }
 
 // vmSeen is the VM's domain as seen.

@@ -234,16 +234,25 @@ func (s *Session) Apply(ctx context.Context, b hostapi.Batch) (hostapi.BatchResu
 		if err := s.ended(ctx); err != nil {
 			return s.outcome(res, err)
 		}
-		n := hostapi.Together(steps)
+		n, atOnce := hostapi.Together(steps)
 		results, errs := make([]hostapi.StepResult, n), make([]error, n)
 		var group sync.WaitGroup
 		for i := range n {
-			group.Go(func() {
+			one := func() {
 				start := time.Now()
 				changed, err := s.step(ctx, b, &steps[i])
 				results[i] = hostapi.StepResult{Changed: changed, Duration: time.Since(start), Error: hostapi.AsError(err)}
 				errs[i] = err
-			})
+			}
+			if atOnce {
+				group.Go(one)
+				continue
+			}
+			if err := s.ended(ctx); i > 0 && err != nil {
+				results, errs = results[:i], append(errs[:i], err)
+				break
+			}
+			one()
 		}
 		group.Wait()
 		res.Steps = append(res.Steps, results...)
