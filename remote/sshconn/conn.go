@@ -1,6 +1,6 @@
 // Package sshconn keeps one SSH connection to one host: it proves the host's
-// key, offers the user's keys, notices when the peer is gone and runs commands.
-// It never asks for a terminal on the host. It reads no ssh_config,
+// key, offers the user's keys, notices when the peer is gone, runs commands and
+// opens SFTP. It never asks for a terminal on the host. It reads no ssh_config,
 // and knows neither the way to the host nor what runs there.
 package sshconn
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,76 @@ func TestKilledCommandSaysSo(t *testing.T) {
 	}
 	if err := session.Wait(); err == nil || err.Error() != "killed by signal KILL" {
 		t.Errorf("Wait = %v, want the signal", err)
+	}
+}
+
+func TestSFTPWrites(t *testing.T) {
+	conn := dial(t, target(sshdtest.Start(t, sshdtest.Config{})), sshconn.Options{})
+	client, err := conn.SFTP(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	remote, err := client.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := client.Heard()
+	if _, err := remote.ReadFromWithConcurrency(strings.NewReader("content"), 4); err != nil {
+		t.Fatal(err)
+	}
+	if client.Heard() <= before {
+		t.Errorf("heard %d bytes before a write, %d after it", before, client.Heard())
+	}
+	if err := errors.Join(remote.Close(), client.Close(), client.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "content" {
+		t.Errorf("wrote %q, %v", got, err)
+	}
+	if err := client.Wait(); err == nil {
+		t.Error("the session goes on after Close")
+	}
+}
+
+func TestServerWithoutSFTPIsUnsupported(t *testing.T) {
+	for name, config := range map[string]sshdtest.Config{
+		"no subsystem":          {NoSFTP: true},
+		"no such program":       {NoSFTP: true, Lines: []string{"Subsystem sftp /nonexistent/sftp-server"}},
+		"something else":        {NoSFTP: true, Lines: []string{"Subsystem sftp /bin/echo hello, this is no sftp"}},
+		"one session at a time": {Lines: []string{"MaxSessions 1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := dial(t, target(sshdtest.Start(t, config)), sshconn.Options{})
+			session, err := conn.Start(t.Context(), "cat")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.SFTP(t.Context()); !errors.Is(err, hostapi.ErrUnsupported) {
+				t.Errorf("SFTP = %v, want ErrUnsupported", err)
+			}
+			if err := errors.Join(session.Stdin.Close(), session.Wait()); err != nil {
+				t.Errorf("the session beside it: %v", err)
+			}
+		})
+	}
+}
+
+// TestSilentSFTPServerIsLeft has a server that takes all and says nothing, and
+// allows one session only: the next works if SFTP's is gone.
+func TestSilentSFTPServerIsLeft(t *testing.T) {
+	conn := dial(t, target(sshdtest.Start(t, sshdtest.Config{NoSFTP: true, Lines: []string{"Subsystem sftp cat >/dev/null", "MaxSessions 1"}})), sshconn.Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := conn.SFTP(ctx); !errors.Is(err, hostapi.ErrCanceled) {
+		t.Fatalf("SFTP = %v, want ErrCanceled", err)
+	}
+	session, err := conn.Start(t.Context(), "exit 0")
+	if err != nil {
+		t.Fatalf("Start after it: %v", err)
+	}
+	if err := session.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -258,6 +329,9 @@ func TestVanishedPeerIsNoticed(t *testing.T) {
 	}
 	if _, err := conn.Start(t.Context(), "true"); !errors.Is(err, hostapi.ErrLost) {
 		t.Errorf("Start = %v, want ErrLost", err)
+	}
+	if _, err := conn.SFTP(t.Context()); !errors.Is(err, hostapi.ErrLost) {
+		t.Errorf("SFTP = %v, want ErrLost", err)
 	}
 }
 
