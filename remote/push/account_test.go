@@ -84,18 +84,25 @@ func TestSudo(t *testing.T) {
 		sudoers string
 		sudo    push.Sudo
 		asked   int32 // each time
+		lines   []string
 	}{
-		"without a password":         {"", push.SudoAuto, 0},
-		"with a terminal of its own": {"Defaults use_pty\n" + sshdtest.AccountName + " ALL=(ALL:ALL) NOPASSWD: ALL", push.SudoAuto, 0},
-		"might ask but does not":     {"", push.SudoAsk, 0},
-		"asks":                       {with, push.SudoAsk, 1},
-		"asks, and lectures, with a terminal of its own": {"Defaults use_pty, lecture=always\n" + with, push.SudoAsk, 1},
+		"without a password":                             {"", push.SudoAuto, 0, nil},
+		"without, one session at most":                   {"", push.SudoAuto, 0, []string{"MaxSessions 1"}},
+		"with a terminal of its own":                     {"Defaults use_pty\n" + sshdtest.AccountName + " ALL=(ALL:ALL) NOPASSWD: ALL", push.SudoAuto, 0, nil},
+		"might ask but does not":                         {"", push.SudoAsk, 0, nil},
+		"asks":                                           {with, push.SudoAsk, 1, nil},
+		"asks, one session at most":                      {with, push.SudoAsk, 1, []string{"MaxSessions 1"}},
+		"asks, and lectures, with a terminal of its own": {"Defaults use_pty, lecture=always\n" + with, push.SudoAsk, 1, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := start(t, sshdtest.Config{Account: &sshdtest.Account{Sudoers: c.sudoers}, Lines: []string{"MaxSessions 1"}})
+			h := start(t, sshdtest.Config{Account: &sshdtest.Account{Sudoers: c.sudoers}, Lines: c.lines})
 			secret, asked := password(sshdtest.AccountPassword)
 			opts := push.Options{Bundle: bundle(t), Sudo: c.sudo, Password: secret}
-			works(t, mustStart(t, h.dial(t), opts))
+			cold := mustStart(t, h.dial(t), opts)
+			if want := len(c.lines) == 0; cold.SFTP != want {
+				t.Errorf("the helper came by SFTP: %v, want %v", cold.SFTP, want)
+			}
+			works(t, cold)
 			for _, cache := range []string{h.cache, h.RootHome + "/.cache"} {
 				if got := helpers(t, cache+"/vxorch"); len(got) != 1 {
 					t.Errorf("%s has the helpers %q, want one", cache, got)
@@ -114,6 +121,19 @@ func TestSudo(t *testing.T) {
 				t.Errorf("the password was asked for %d times in two starts, want %d", got, 2*c.asked)
 			}
 		})
+	}
+}
+
+// TestChroot has a user who sees another root, by SFTP and by shell alike.
+func TestChroot(t *testing.T) {
+	h := start(t, sshdtest.Config{
+		Account: &sshdtest.Account{Setup: "mount -t tmpfs -o mode=755 tmpfs /mnt; mkdir /mnt/jail; mount --rbind / /mnt/jail"},
+		Lines:   []string{"ChrootDirectory /mnt/jail"},
+	})
+	cold := mustStart(t, h.dial(t), push.Options{Bundle: bundle(t), Sudo: push.SudoNever})
+	works(t, cold)
+	if !cold.SFTP {
+		t.Error("the helper did not come by SFTP")
 	}
 }
 
@@ -264,8 +284,9 @@ func TestPlacesForTheHelperAreTriedInTurn(t *testing.T) {
 		"home is read-only":      {sshdtest.Config{Account: &sshdtest.Account{Setup: mount("ro")}}, elsewhere},
 		"home is full":           {sshdtest.Config{Account: &sshdtest.Account{Setup: mount("size=1m")}}, elsewhere},
 		// What df does not know: a quota, as a limit on the size of files stands for.
-		"home takes no more": {sshdtest.Config{Account: &sshdtest.Account{Setup: mount("size=1m") + "\nmount --bind /bin/false /bin/df"}}, elsewhere},
-		"no home":            {sshdtest.Config{Account: &sshdtest.Account{}, Lines: []string{`ForceCommand unset HOME; sh -c "$SSH_ORIGINAL_COMMAND"`}}, elsewhere},
+		"home takes no more":            {sshdtest.Config{Account: &sshdtest.Account{Setup: mount("size=600k") + "\nmount --bind /bin/false /bin/df"}}, elsewhere},
+		"home takes no more but packed": {sshdtest.Config{Account: &sshdtest.Account{Setup: mount("size=2m") + "\nmount --bind /bin/false /bin/df"}}, elsewhere},
+		"no home":                       {sshdtest.Config{Account: &sshdtest.Account{}, Lines: []string{`ForceCommand unset HOME; sh -c "$SSH_ORIGINAL_COMMAND"`}}, elsewhere},
 		"a runtime directory": {sshdtest.Config{
 			Account: &sshdtest.Account{Setup: mount("ro")}, Env: map[string]string{"XDG_RUNTIME_DIR": "/var/tmp/run me"},
 		}, "var-tmp/run me/vxorch"},
@@ -274,10 +295,13 @@ func TestPlacesForTheHelperAreTriedInTurn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := start(t, c.config)
 			place := filepath.Join(filepath.Dir(filepath.Dir(h.Home)), c.place)
-			opts := push.Options{Bundle: bundle(t)}
+			opts := push.Options{Bundle: packed(t)}
 			works(t, mustStart(t, h.dial(t), opts))
 			if len(helpers(t, place)) != 1 {
 				t.Errorf("the helper is not in %s", c.place)
+			}
+			if got := h.Sessions(t); got < 2 {
+				t.Errorf("it took %d sessions: SFTP was not tried", got)
 			}
 			warm := mustStart(t, h.dial(t), opts)
 			works(t, warm)

@@ -32,7 +32,7 @@ import (
 
 // What the scripts say, each on a line after the token.
 const (
-	answerNeed    = "need"    // HASH FORMAT FILE: send the helper
+	answerNeed    = "need"    // HASH FORMAT FILE: send the helper, into FILE or inline
 	answerGot     = "got"     // it has arrived
 	answerPassed  = "passed"  // REASONS: places that were not taken
 	answerSudo    = "sudo"    // it is sudo's turn
@@ -49,6 +49,12 @@ const (
 	formatBare   = "raw"
 )
 
+// What the controller answers to need, on a line of its own.
+const (
+	wordStored = "stored" // FILE has the helper
+	wordInline = "inline" // the helper follows
+)
+
 // request is what a command line is for.
 type request struct {
 	bundle *Bundle
@@ -59,10 +65,11 @@ type request struct {
 	sudo   []string // how users other than root become it; nil: they do not
 	skip   int      // so many places are not to be taken
 	fresh  bool     // the helper in the cache is of no use
+	inline bool     // SFTP does not do
 }
 
-// common is what both scripts know: h is the helper's hash, n its size, x the
-// name for a new file. r says why a place was not taken.
+// common is what both scripts know: h is the helper's hash, n its size, z what is
+// packed of it beside it, x the name for a new file. r says why a place was not taken.
 const common = `say() { echo; echo "$t $*"; }; ` +
 	// own enters the directory $1 if it is ours alone.
 	`own() { if [ -L "$1" ]; then r="is a symbolic link"; elif cd -P "$1" 2>/dev/null; then if [ -O . ]; then ` +
@@ -73,7 +80,7 @@ const common = `say() { echo; echo "$t $*"; }; ` +
 	`if [ -O $h/vxhelper ] && case $(ls -ldn $h $h/vxhelper) in drwx------*-rwx------*) ;; *) false;; esac; ` +
 	`then [ -x $h/vxhelper ]; else w="$w$1/$h/vxhelper is not ours alone; "; return 1; fi; }; ` +
 	// room tells whether the working directory has room for the helper.
-	`room() { set -- $(LC_ALL=C df -Pk . 2>/dev/null); [ "${11}" -lt $((n/1024+64)) ] 2>/dev/null && return 1; return 0; }; ` +
+	`room() { set -- $(LC_ALL=C df -Pk . 2>/dev/null); [ "${11}" -lt $(((n+z)/1024+64)) ] 2>/dev/null && return 1; return 0; }; ` +
 	// make makes and enters the directory $1, with a file $x that can be run and
 	// grow. Below /dev/null is what stands for a directory that is not known.
 	`make() { case $1 in /dev/null/*) return 1;; esac; (umask 077; mkdir -p "$1") 2>/dev/null || { w="$w$1 cannot be made; "; return 1; }; ` +
@@ -109,6 +116,8 @@ func (q request) userScript() string {
 	}
 	fmt.Fprintf(&s, `*) say %s $u; exit;; esac; x=$h/$x; i=$(id -u); `, answerAlien)
 	s.WriteString(places)
+	// Who says something to a connection that is gone is killed for it.
+	s.WriteString(`trap "rm -f $x $x.sent; exit 1" HUP PIPE TERM; `)
 	s.WriteString(`go() { `)
 	if q.sudo == nil {
 		s.WriteString(q.serve("") + "; ")
@@ -120,18 +129,22 @@ func (q request) userScript() string {
 	s.WriteString(`}; `)
 	s.WriteString(q.drop())
 	s.WriteString(`for d do has "$d" && go; done; `)
-	// What the controller sends is taken by size: the rest of the input is the helper's.
+	fmt.Fprintf(&s, `p=cat f=%s l=$n; if [ $z -gt 0 ] && command -v gzip >/dev/null; then p="gzip -dc" f=%s l=$z; fi; `, formatBare, formatPacked)
 	fmt.Fprintf(&s, `w=; k=0; for d do k=$((k+1)); [ $k -le %d ] && continue; make "$d" || continue; [ "$w" ] && say %s "$w"; `, q.skip, answerPassed)
-	fmt.Fprintf(&s, `if [ $z -gt 0 ] && command -v gzip >/dev/null; then say %[1]s $h %[2]s "$PWD/$x"; head -c $z | gzip -dc >$x; `+
-		`else say %[1]s $h %[3]s "$PWD/$x"; head -c $n >$x; fi || { rm -f $x; say %[4]s $k "$d"; exit 1; }; say %[5]s; proven; go; done; `,
-		answerNeed, formatPacked, formatBare, answerFull, answerGot)
+	// The file for SFTP is unpacked into another, even if there is nothing to
+	// unpack: nobody may execute a file that the server still has open. It is made
+	// here, so that the server finds it only if it shows the same files. What comes
+	// inline is taken by size: the rest of the input is the helper's.
+	fmt.Fprintf(&s, `true 2>/dev/null >$x.sent; say %s $h $f "$PWD/$x.sent"; m=; read m; `, answerNeed)
+	fmt.Fprintf(&s, `case $m in %s) $p <$x.sent >$x;; %s) rm -f $x.sent; head -c $l | $p >$x;; *) false;; esac || { rm -f $x $x.sent; say %s $k "$d"; exit 1; }; `+
+		`rm -f $x.sent; say %s; proven; go; done; `, wordStored, wordInline, answerFull, answerGot)
 	fmt.Fprintf(&s, `say %s $i "$w"`, answerNowhere)
 	return s.String()
 }
 
 func (q request) rootScript() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, `t=%s f=$1 h=$2 n=$3 i=0; x=$h/%s; `, q.token, q.temp)
+	fmt.Fprintf(&s, `t=%s f=$1 h=$2 n=$3 z=0 i=0; x=$h/%s; `, q.token, q.temp)
 	s.WriteString(common)
 	s.WriteString(places)
 	s.WriteString(q.drop())

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"vxorch/remote/hostapi"
@@ -23,6 +23,8 @@ type dialogue struct {
 	prompts   prompts
 	elevating bool          // sudo has been started
 	sent      chan error    // what came of sending the helper; nil: it is not being sent
+	abandon   func()        // ends the sending; nil: there was none
+	stored    atomic.Bool   // SFTP has taken the helper
 	awaited   chan greeting // the next one, if it is being waited for
 }
 
@@ -122,33 +124,40 @@ func (d *dialogue) next(ctx context.Context) (word, rest string, err error) {
 }
 
 // send begins to send the helper that the host asks for.
-func (d *dialogue) send(ctx context.Context, b *Bundle, wish string, log *slog.Logger) error {
+func (d *dialogue) send(ctx context.Context, q request, wish string, opts Options) error {
 	fields := strings.SplitN(wish, " ", 3)
 	if len(fields) < 3 {
 		return failure(hostapi.KindHelper, "", "start the helper: strange wish %q", wish)
 	}
-	h, ok := b.byHash(fields[0])
+	h, ok := q.bundle.byHash(fields[0])
 	if !ok {
 		return failure(hostapi.KindHelper, "", "start the helper: strange wish %q", wish)
 	}
-	source, err := h.open(fields[1] == formatPacked)
-	if err != nil {
-		return failure(hostapi.KindHelper, "", "read the embedded helper: %v", err)
-	}
-	log.Debug("push: sending the helper", "file", fields[2], "bytes", h.size, "format", fields[1])
-	d.sent = make(chan error, 1)
-	sent := d.sent
+	u := upload{helper: h, packed: fields[1] == formatPacked, file: fields[2]}
+	ctx, cancel := context.WithCancel(ctx)
+	sent := make(chan error, 1)
+	d.abandon, d.sent = cancel, sent
 	go func() {
-		defer source.Close()
-		_, err := io.CopyBuffer(struct{ io.Writer }{d.stream.session.Stdin}, struct{ io.Reader }{source}, make([]byte, sendBuffer))
-		sent <- err
+		defer cancel()
+		if !q.inline {
+			switch err := u.bySFTP(ctx, d.stream.conn, d.timeout); {
+			case err == nil:
+				opts.Log.Debug("push: sent the helper by SFTP", "file", u.file, "bytes", h.size, "format", fields[1])
+				d.stored.Store(true)
+				_, err = io.WriteString(d.stream.session.Stdin, wordStored+"\n")
+				sent <- err
+				return
+			case ctx.Err() != nil:
+				sent <- err
+				return
+			default:
+				opts.Log.Debug("push: no SFTP, sending the helper over the session", "error", err)
+			}
+		}
+		sent <- u.inline(d.stream.session.Stdin)
 	}()
 	return nil
 }
-
-// sendBuffer is how much is handed to the connection at once. It makes packets
-// of 32 KiB of it, as large as the server takes.
-const sendBuffer = 256 << 10
 
 // answer gives sudo the password, which is not asked for before it is needed.
 func (d *dialogue) answer(ctx context.Context, password func(context.Context) (string, error)) error {
@@ -173,6 +182,9 @@ func (d *dialogue) answer(ctx context.Context, password func(context.Context) (s
 // helper: it waits a moment for that.
 func (d *dialogue) end(ctx context.Context) {
 	session := d.stream.session
+	if d.abandon != nil {
+		d.abandon()
+	}
 	_ = session.Stdin.Close() // it may have ended already
 	go func(awaited chan greeting) {
 		if awaited != nil {

@@ -1,7 +1,9 @@
 // Package push brings the helper up on a host: it starts the one that the host
 // has in its cache, or sends it first, as root where the user has to be helped
-// to that by sudo, and hands back the stream to it. The helpers are embedded by
-// scripts/build. What is said over the stream is not its business.
+// to that by sudo, and hands back the stream to it. It is sent by SFTP, or over
+// the session that asked for it where the host has no SFTP, shows other files by
+// it, or allows one session only. The helpers are embedded by scripts/build. What
+// is said over the stream is not its business.
 package push
 
 import (
@@ -75,10 +77,11 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // Start starts the helper over conn and returns when it has greeted. It takes
-// one session, into which a helper that the host does not have is sent when the
-// host has asked for it: so MaxSessions 1 is enough, no SFTP is needed, and a
-// cached helper costs no extra round trip, whoever the user is. ctx bounds the
-// start only; every error is a *hostapi.Error.
+// one session, so that a cached helper costs no extra round trip, whoever the
+// user is. Where the host asks for the helper, that session waits until it has
+// been written by SFTP beside it, or takes it itself: so MaxSessions 1 is enough,
+// and no SFTP is needed. ctx bounds the start only; every error is a
+// *hostapi.Error.
 func Start(ctx context.Context, conn *sshconn.Conn, opts Options) (*Stream, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -98,7 +101,11 @@ func Start(ctx context.Context, conn *sshconn.Conn, opts Options) (*Stream, erro
 		stream, err := start(ctx, conn, q, mark, opts)
 		var spoilt *notExecutable
 		var full *noRoom
+		var lost *astray
 		switch {
+		case errors.As(err, &lost):
+			opts.Log.Warn("push: what was written by SFTP did not arrive, and is sent over the session", "error", err)
+			q.inline = true
 		case errors.As(err, &spoilt) && !q.fresh:
 			opts.Log.Warn("push: the helper in the host's cache is damaged or not ours, and is sent again", "error", err)
 			q.fresh = true
@@ -145,7 +152,7 @@ func start(ctx context.Context, conn *sshconn.Conn, q request, mark string, opts
 		}
 		switch word {
 		case answerReady:
-			d.stream.Cached = cached
+			d.stream.Cached, d.stream.SFTP = cached, d.stored.Load()
 			return d.stream, nil
 		case answerSudo:
 			d.elevating = true
@@ -153,14 +160,22 @@ func start(ctx context.Context, conn *sshconn.Conn, q request, mark string, opts
 			opts.Log.Warn("push: not every place for the helper would do", "places", rest)
 		case answerNeed:
 			cached = false
-			if err := d.send(ctx, q.bundle, rest, opts.Log); err != nil {
+			if err := d.send(ctx, q, rest, opts); err != nil {
 				return nil, err
 			}
 		case answerGot:
+		case answerFull:
+			if d.stored.Load() {
+				return nil, &astray{failure(hostapi.KindHelper, "", "unpack the helper in %s: it takes no more, or lacks what was sent", rest)}
+			}
+			return nil, refusal(word, rest)
 		case answerSpoilt:
 			sum, file, _ := strings.Cut(rest, " ")
 			reason := failure(hostapi.KindHelper, "does the host have sha256sum, and is its disk well?",
 				"start the helper: what arrived in %s is not what was sent: its SHA-256 sum is %q", file, sum)
+			if d.stored.Load() {
+				return nil, &astray{reason}
+			}
 			if cached { // what lay in the user's cache, found when root copied it
 				return nil, &notExecutable{reason}
 			}
@@ -177,6 +192,13 @@ type notExecutable struct{ reason *hostapi.Error }
 
 func (e *notExecutable) Error() string { return e.reason.Message }
 func (e *notExecutable) Unwrap() error { return e.reason }
+
+// astray is a helper that SFTP took and the host's shell did not find: a server
+// may show other files by SFTP, under the same names.
+type astray struct{ reason *hostapi.Error }
+
+func (e *astray) Error() string { return e.reason.Message }
+func (e *astray) Unwrap() error { return e.reason }
 
 // noRoom is a place for the helper that took no more in the middle of it.
 type noRoom struct {

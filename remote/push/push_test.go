@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +112,18 @@ func (h host) files(t *testing.T) (files []string) {
 	return files
 }
 
+// left waits until the host has removed what was on its way, and lists what it
+// has not. A command that was cut off may end a moment after its session.
+func (h host) left(t *testing.T) (left []string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		left = slices.DeleteFunc(h.files(t), func(name string) bool { return name == "vxhelper" })
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left
+		}
+	}
+}
+
 // works checks that stream sends back what it gets, and ends it.
 func works(t *testing.T, stream *push.Stream) {
 	t.Helper()
@@ -138,36 +152,85 @@ func mustStart(t *testing.T, conn *sshconn.Conn, opts push.Options) *push.Stream
 	return stream
 }
 
+// silent is an SFTP server that takes all and says nothing.
+const silent = "Subsystem sftp cat >/dev/null"
+
 func TestHelperIsUploadedOnceAndThenStartedInOneSession(t *testing.T) {
-	for name, config := range map[string]sshdtest.Config{
-		"usual server":           {},
-		"one session at a time":  {Lines: []string{"MaxSessions 1"}},
-		"no SFTP":                {NoSFTP: true, Lines: []string{"MaxSessions 1"}},
-		"another SFTP server":    {NoSFTP: true, Lines: []string{"Subsystem sftp /usr/lib/openssh/sftp-server"}},
-		"noisy profile":          {Lines: []string{`ForceCommand echo Welcome; printf loading...; sh -c "$SSH_ORIGINAL_COMMAND"`}},
-		"profile with much text": {Lines: []string{`ForceCommand head -c 60000 /dev/zero | tr "\0" x; sh -c "$SSH_ORIGINAL_COMMAND"`}},
-		"prints the command":     {Lines: []string{`ForceCommand echo "$SSH_ORIGINAL_COMMAND"; sh -c "$SSH_ORIGINAL_COMMAND"`}},
+	for name, c := range map[string]struct {
+		config sshdtest.Config
+		sftp   bool
+	}{
+		"usual server":           {sshdtest.Config{}, true},
+		"another SFTP server":    {sshdtest.Config{NoSFTP: true, Lines: []string{"Subsystem sftp /usr/lib/openssh/sftp-server"}}, true},
+		"two sessions at a time": {sshdtest.Config{Lines: []string{"MaxSessions 2"}}, true},
+		"one session at a time":  {sshdtest.Config{Lines: []string{"MaxSessions 1"}}, false},
+		"no SFTP":                {sshdtest.Config{NoSFTP: true}, false},
+		"SFTP's program missing": {sshdtest.Config{NoSFTP: true, Lines: []string{"Subsystem sftp /nonexistent/sftp-server"}}, false},
+		"silent SFTP":            {sshdtest.Config{NoSFTP: true, Lines: []string{silent}}, false},
+		"read-only SFTP":         {sshdtest.Config{NoSFTP: true, Lines: []string{"Subsystem sftp internal-sftp -R"}}, false},
+		"noisy profile":          {sshdtest.Config{Lines: []string{`ForceCommand echo Welcome; printf loading...; sh -c "$SSH_ORIGINAL_COMMAND"`}}, false},
+		"profile with much text": {sshdtest.Config{Lines: []string{`ForceCommand head -c 60000 /dev/zero | tr "\0" x; sh -c "$SSH_ORIGINAL_COMMAND"`}}, false},
+		"prints the command":     {sshdtest.Config{Lines: []string{`ForceCommand echo "$SSH_ORIGINAL_COMMAND"; sh -c "$SSH_ORIGINAL_COMMAND"`}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := start(t, config)
-			opts := push.Options{Bundle: bundle(t)}
-			cold := mustStart(t, h.dial(t), opts)
-			if cold.Cached {
-				t.Error("the first start found the helper in the cache")
+			h := start(t, c.config)
+			for format, opts := range map[string]push.Options{"bare": {Bundle: bundle(t)}, "packed": {Bundle: packed(t)}} {
+				if strings.HasPrefix(name, "silent") {
+					opts.Timeout = 4 * time.Second // of which SFTP gets one
+				}
+				cold := mustStart(t, h.dial(t), opts)
+				if cold.Cached {
+					t.Errorf("the first start of the %s one found the helper in the cache", format)
+				}
+				if cold.SFTP != c.sftp {
+					t.Errorf("the %s helper came by SFTP: %v, want %v", format, cold.SFTP, c.sftp)
+				}
+				works(t, cold)
+				if got := h.files(t); len(got) != 1 || got[0] != "vxhelper" {
+					t.Errorf("the cache has %q, want the helper alone", got)
+				}
+
+				before := h.Sessions(t)
+				warm := mustStart(t, h.dial(t), opts)
+				if !warm.Cached || warm.SFTP {
+					t.Error("the second start did not find the helper in the cache")
+				}
+				works(t, warm)
+				if got := h.Sessions(t) - before; got != 1 {
+					t.Errorf("a warm start took %d sessions, want 1", got)
+				}
+				must(t, os.RemoveAll(h.cache))
 			}
-			works(t, cold)
+		})
+	}
+}
+
+// TestSFTPThatShowsOtherFiles has servers of which the host's shell sees nothing:
+// one without the cache, and one that takes all into a copy of it.
+func TestSFTPThatShowsOtherFiles(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("VXORCH_MUST_RUN") == "1" {
+			t.Fatal("a mount namespace needs root")
+		}
+		t.Skip("a mount namespace needs root")
+	}
+	for name, c := range map[string]struct{ mounts, logged string }{
+		"without the cache": {`mount -t tmpfs tmpfs "$XDG_CACHE_HOME"`, "file does not exist"},
+		"with a copy of it": {`mount -t tmpfs tmpfs /mnt && cp -a "$XDG_CACHE_HOME" /mnt/copy && mount --bind /mnt/copy "$XDG_CACHE_HOME"`, "did not arrive"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := filepath.Join(t.TempDir(), "server")
+			must(t, os.WriteFile(server, []byte("#!/bin/sh\n"+c.mounts+" && exec /usr/lib/openssh/sftp-server\n"), 0o755))
+			h := start(t, sshdtest.Config{NoSFTP: true, Lines: []string{"Subsystem sftp unshare --mount " + server}})
+			var log strings.Builder
+			opts := push.Options{Bundle: packed(t), Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+			stream := mustStart(t, h.dial(t), opts)
+			works(t, stream)
+			if stream.SFTP || !strings.Contains(log.String(), c.logged) {
+				t.Errorf("the helper came by SFTP: %v; the log does not mention %q:\n%s", stream.SFTP, c.logged, log.String())
+			}
 			if got := h.files(t); len(got) != 1 || got[0] != "vxhelper" {
 				t.Errorf("the cache has %q, want the helper alone", got)
-			}
-
-			before := h.Sessions(t)
-			warm := mustStart(t, h.dial(t), opts)
-			if !warm.Cached {
-				t.Error("the second start did not find the helper in the cache")
-			}
-			works(t, warm)
-			if got := h.Sessions(t) - before; got != 1 {
-				t.Errorf("a warm start took %d sessions, want 1", got)
 			}
 		})
 	}
@@ -327,10 +390,8 @@ func TestStartFailures(t *testing.T) {
 					t.Errorf("Start: %s\n%s\ndoes not mention %q", e.Message, e.Hint, w)
 				}
 			}
-			for _, f := range h.files(t) {
-				if f != "vxhelper" {
-					t.Errorf("left in the cache: %s", f)
-				}
+			if left := h.left(t); len(left) > 0 {
+				t.Errorf("left in the cache: %q", left)
 			}
 		})
 	}
@@ -388,39 +449,67 @@ func TestReasonSaysHowTheHelperEnded(t *testing.T) {
 
 func TestCancelEndsStartAndLeavesNothing(t *testing.T) {
 	for name, config := range map[string]sshdtest.Config{
-		"before the greeting": {Lines: []string{"ForceCommand cat"}},
-		"during SFTP":         {},
-		"during cat":          {NoSFTP: true},
+		"before the greeting":   {Lines: []string{"ForceCommand cat"}},
+		"during SFTP":           {},
+		"while SFTP is awaited": {NoSFTP: true, Lines: []string{silent}},
+		"without SFTP":          {NoSFTP: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := start(t, config)
-			conn := h.dial(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			release := make(chan struct{})
-			defer close(release)
-			opts := push.Options{Bundle: bundle(t)}
+			opts := push.Options{Bundle: stalled(t, cancel)}
 			if len(config.Lines) > 0 {
-				time.AfterFunc(100*time.Millisecond, cancel)
-			} else {
-				program, err := standin()
-				if err != nil {
-					t.Fatal(err)
-				}
-				opts.Bundle = bundleOf(t, &stalling{MapFS: fstest.MapFS{helperName: &fstest.MapFile{Data: program}}, stalled: cancel, release: release})
+				time.AfterFunc(300*time.Millisecond, cancel)
 			}
 			begin := time.Now()
-			if _, err := push.Start(ctx, conn, opts); !errors.Is(err, hostapi.ErrCanceled) {
+			if _, err := push.Start(ctx, h.dial(t), opts); !errors.Is(err, hostapi.ErrCanceled) {
 				t.Errorf("Start = %v, want ErrCanceled", err)
 			}
 			if took := time.Since(begin); took > 5*time.Second {
 				t.Errorf("Start returned after %s", took)
 			}
-			if got := h.files(t); len(got) > 0 {
-				t.Errorf("left in the cache: %q", got)
+			if left := h.left(t); len(left) > 0 {
+				t.Errorf("left in the cache: %q", left)
 			}
 		})
 	}
+}
+
+func TestCutConnectionLeavesNothing(t *testing.T) {
+	for name, config := range map[string]sshdtest.Config{"during SFTP": {}, "without SFTP": {NoSFTP: true}} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, config)
+			conn := h.dial(t)
+			var before []string
+			cut := func() {
+				before = h.files(t)
+				go conn.Close()
+			}
+			if _, err := push.Start(t.Context(), conn, push.Options{Bundle: stalled(t, cut)}); !errors.Is(err, hostapi.ErrLost) {
+				t.Errorf("Start = %v, want ErrLost", err)
+			}
+			if by := strings.Count(h.Log(t), "subsystem 'sftp'"); len(before) == 0 || (by > 0) == config.NoSFTP {
+				t.Errorf("when it was cut the cache had %q, and %d SFTP sessions were open", before, by)
+			}
+			if left := h.left(t); len(left) > 0 {
+				t.Errorf("left in the cache: %q", left)
+			}
+		})
+	}
+}
+
+// stalled is a bundle with a helper that stops in the middle, and calls back once
+// it does.
+func stalled(t *testing.T, stopped func()) *push.Bundle {
+	t.Helper()
+	program, err := standin()
+	must(t, err)
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	return bundleOf(t, &stalling{
+		MapFS: fstest.MapFS{helperName: &fstest.MapFile{Data: program}}, stalled: sync.OnceFunc(stopped), release: release,
+	})
 }
 
 // stalling gives a helper to be hashed, then ones that stop in the middle.

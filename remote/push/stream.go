@@ -19,6 +19,7 @@ const endGrace = 2 * time.Second
 // behind its greeting on.
 type Stream struct {
 	Cached  bool   // the host had the helper already
+	SFTP    bool   // the helper was sent, by SFTP
 	Command string // the command line that started it, as the host got it
 
 	session *sshconn.Session
