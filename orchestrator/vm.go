@@ -74,26 +74,23 @@ func (s *session) resolveImage(ctx context.Context, image inventory.Image) (sour
 	if image.URL == "" {
 		return s.c.Images.Resolve(ctx, image, nil)
 	}
-	err = s.run.Local("image "+image.Name, func(progress func(string)) error {
-		source, err = s.c.Images.Resolve(ctx, image, inMiB(progress))
+	stage := "image " + image.Name
+	err = s.run.Local(stage, func(func(string)) error {
+		source, err = s.c.Images.Resolve(ctx, image, sparsely(func(done, total int64) { s.run.Transfer(run.Here, stage, "", done, total) }))
 		return err
 	})
 	return source, err
 }
 
-// inMiB tells progress in whole MiB, and not more often than those change.
-func inMiB(progress func(far string)) images.Progress {
+// sparsely tells progress no more often than its whole MiB change, and at the end.
+func sparsely(tell func(done, total int64)) images.Progress {
 	last := int64(-1)
 	return func(done, total int64) {
-		if done>>20 == last {
+		if done>>20 == last && done != total {
 			return
 		}
 		last = done >> 20
-		if total > 0 {
-			progress(fmt.Sprintf("%d of %d MiB", done>>20, total>>20))
-		} else {
-			progress(fmt.Sprintf("%d MiB", done>>20))
-		}
+		tell(done, total)
 	}
 }
 
@@ -145,8 +142,8 @@ func (s *session) upload(ctx context.Context, list []plan.Upload) uploads {
 
 // send sends one image and names it if any of it had to travel.
 func (s *session) send(ctx context.Context, u plan.Upload) (changed []string, err error) {
-	sent, err := images.Upload(ctx, s.host(u.Host), s.lab.Name, s.sources[u.Image], inMiB(func(far string) {
-		s.run.Progress(u.Host, stageImage, u.Image+" "+far)
+	sent, err := images.Upload(ctx, s.host(u.Host), s.lab.Name, s.sources[u.Image], sparsely(func(done, total int64) {
+		s.run.Transfer(u.Host, stageImage, u.Image, done, total)
 	}))
 	if sent > 0 {
 		changed = []string{"image " + u.Image}

@@ -181,7 +181,7 @@ func controller(c *cli.Context, s streams, lab *inventory.Lab, show progress) (*
 	dialer := remote.NewDialer(remote.Options{
 		Lab: lab.Name, User: who.Username, Home: home, ConfigFile: c.String("ssh-config"), AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
 		Secrets: told, SudoPassword: password.get, EndMasters: slices.Contains([]string{"destroy", "clean"}, c.Command.Name),
-		Log: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
+		Log: slog.New(slog.NewTextHandler(show.log, &slog.HandlerOptions{Level: level})),
 	})
 	return &orchestrator.Controller{
 		Dial: func(ctx context.Context, h inventory.Host) (hostapi.Host, error) {

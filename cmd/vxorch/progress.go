@@ -5,12 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"vxorch/inventory"
 	"vxorch/orchestrator/report"
@@ -22,31 +18,36 @@ type progress struct {
 	event func(run.Event)
 	end   func()
 	hold  func() (release func()) // shows nothing while the user is asked; what happens meanwhile is shown afterwards
+	log   io.Writer               // for lines beside it
 }
 
 // newProgress makes the kind asked for: auto is live lines on a terminal and log
-// lines elsewhere.
+// lines elsewhere, and on a terminal of very few lines.
 func newProgress(kind string, w io.Writer, lab *inventory.Lab) (progress, error) {
 	switch {
 	case kind == "none":
-		return pausing(func(run.Event) {}, func() {}), nil
+		return pausing(func(run.Event) {}, func() {}, w), nil
 	case kind == "json":
-		return pausing(jsonProgress(w), func() {}), nil
+		return pausing(jsonProgress(w, time.Now), func() {}, w), nil
 	case kind == "auto" && isTerminal(w) && os.Getenv("TERM") != "dumb":
-		l := newLive(w, lab)
-		return pausing(l.event, l.end), nil
+		l := newLive(w.(*os.File), lab)
+		if _, height := l.size(); height >= leastHeight {
+			return pausing(l.event, l.end, l), nil
+		}
+		return pausing(lineProgress(w), func() {}, w), nil
 	case kind == "auto", kind == "lines":
-		return pausing(lineProgress(w), func() {}), nil
+		return pausing(lineProgress(w), func() {}, w), nil
 	}
 	return progress{}, &usageError{fmt.Sprintf("unknown progress %q", kind), "one of auto, lines, json, none"}
 }
 
 // pausing makes a progress that can be held out of what shows events and ends.
-func pausing(show func(run.Event), end func()) progress {
+func pausing(show func(run.Event), end func(), log io.Writer) progress {
 	var mu sync.Mutex
 	asking := 0
 	var missed []run.Event
 	return progress{
+		log: log,
 		event: func(e run.Event) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -100,19 +101,42 @@ func lineProgress(w io.Writer) func(run.Event) {
 	}
 }
 
+// progressRow is an event as programs get it.
+type progressRow struct {
+	Event string `json:"event"` // begin, progress, transfer, end
+	Time  string `json:"time"`  // RFC 3339, UTC
+	Host  string `json:"host"`  // a host's name, or "controller"
+	Stage string `json:"stage"`
+	Note  string `json:"note,omitempty"` // of progress and transfer, for people
+	// Seconds since the stage or the transfer began, of any but begin.
+	Seconds float64 `json:"seconds,omitempty"`
+	Bytes   int64   `json:"bytes,omitempty"` // of a transfer
+	Total   int64   `json:"total,omitempty"`
+	Rate    float64 `json:"rate,omitempty"`   // bytes a second
+	Result  string  `json:"result,omitempty"` // of end: ok, changed or failed
+	Changed int     `json:"changed,omitempty"`
+	Error   string  `json:"error,omitempty"`
+}
+
 // jsonProgress writes an object a line for every event.
-func jsonProgress(w io.Writer) func(run.Event) {
+func jsonProgress(w io.Writer, now func() time.Time) func(run.Event) {
 	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
 	return func(e run.Event) {
-		row := map[string]any{"host": e.Host, "stage": e.Stage, "event": "begin"}
-		if e.Note != "" {
-			row["event"], row["note"] = "progress", e.Note
+		row := progressRow{
+			Event: "begin", Time: now().UTC().Format(time.RFC3339Nano), Host: e.Host, Stage: e.Stage, Note: e.Note, Seconds: e.Seconds,
+			Bytes: e.Bytes, Total: e.Total, Rate: e.Rate, Result: e.Result, Changed: e.Changed,
 		}
-		if e.Done {
-			row["event"], row["result"], row["changed"], row["seconds"] = "end", e.Result, e.Changed, e.Seconds
-			if e.Err != nil {
-				row["error"] = e.Err.Error()
-			}
+		switch {
+		case e.Done:
+			row.Event = "end"
+		case e.Bytes > 0 || e.Total > 0:
+			row.Event = "transfer"
+		case e.Note != "":
+			row.Event = "progress"
+		}
+		if e.Err != nil {
+			row.Error = e.Err.Error()
 		}
 		_ = enc.Encode(row) // nobody to tell when standard error is gone
 	}
@@ -130,72 +154,4 @@ func describeEvent(e run.Event) string {
 
 func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
-}
-
-func newLive(w io.Writer, lab *inventory.Lab) *live {
-	return &live{w: w, lab: lab, bars: map[string]*mpb.Bar{}, now: map[string]string{}}
-}
-
-// live keeps one line a host, rewritten in place. After its end, which a question
-// makes too, the next event begins anew.
-type live struct {
-	w   io.Writer
-	lab *inventory.Lab
-
-	mu   sync.Mutex
-	all  *mpb.Progress // nil between an end and the next event
-	bars map[string]*mpb.Bar
-
-	// A lock of its own: the library calls back for it while it is being called.
-	textMu sync.Mutex
-	now    map[string]string // what each host is at
-}
-
-func (l *live) event(e run.Event) {
-	text := strings.TrimSpace(e.Stage+" "+e.Note) + " …"
-	if e.Done {
-		text = describeEvent(e)
-	}
-	l.textMu.Lock()
-	l.now[e.Host] = text
-	l.textMu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.all == nil {
-		l.all = mpb.New(mpb.WithOutput(l.w), mpb.WithWidth(1))
-		for _, h := range l.lab.Hosts {
-			l.add(h.Name)
-		}
-	}
-	if l.bars[e.Host] == nil {
-		l.add(e.Host) // the controller itself
-	}
-}
-
-func (l *live) add(name string) {
-	l.bars[name] = l.all.New(1, mpb.NopStyle(), mpb.AppendDecorators(
-		decor.Name(name, decor.WCSyncSpaceR),
-		decor.Any(func(decor.Statistics) string {
-			l.textMu.Lock()
-			defer l.textMu.Unlock()
-			if text := l.now[name]; text != "" {
-				return text
-			}
-			return "waiting"
-		}),
-	))
-}
-
-func (l *live) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.all == nil {
-		return
-	}
-	for _, bar := range l.bars {
-		bar.SetCurrent(1)
-	}
-	l.all.Wait()
-	l.all = nil
-	clear(l.bars)
 }

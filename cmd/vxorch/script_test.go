@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.InitIfAsked()
-	testscript.Main(m, map[string]func(){"vxorch": main})
+	testscript.Main(m, map[string]func(){"vxorch": main, "vxorch-player": player})
 }
 
 // TestScripts runs the verbs as users do, on no host at all.

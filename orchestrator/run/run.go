@@ -24,6 +24,10 @@ type Event struct {
 	Host  string
 	Stage string
 	Note  string // how far it is, while it goes on
+	// Of an event about something that travels, also while another stage goes on:
+	Bytes int64
+	Total int64   // 0: not known
+	Rate  float64 // bytes a second, since it began
 	Done  bool
 	// Seconds since it began, of an event with a Note or that is Done.
 	Seconds float64
@@ -42,17 +46,18 @@ type Run struct {
 	events  func(Event)
 	limit   *semaphore.Weighted
 
-	mu      sync.Mutex
-	changed map[string]map[string]bool // objects by host: each counts once, however many steps it takes
-	notes   map[hostStage][]string     // of stages under way
-	began   map[hostStage]time.Time    // of stages under way
-	hosts   map[string]*report.Host
-	made    map[string][]hostapi.Step // by host, in order: see Undo
-	errs    map[string][]*HostError   // by host
-	out     map[string]*HostError     // what took a host out
-	noVMs   map[string]*HostError     // what cost a host its VMs
-	lost    map[hostVM]string         // VMs that the run goes on without: how they were lost
-	rows    []report.Probe
+	mu        sync.Mutex
+	changed   map[string]map[string]bool // objects by host: each counts once, however many steps it takes
+	notes     map[hostStage][]string     // of stages under way
+	transfers map[hostStage]transfer     // by stage and what travels
+	began     map[hostStage]time.Time    // of stages under way
+	hosts     map[string]*report.Host
+	made      map[string][]hostapi.Step // by host, in order: see Undo
+	errs      map[string][]*HostError   // by host
+	out       map[string]*HostError     // what took a host out
+	noVMs     map[string]*HostError     // what cost a host its VMs
+	lost      map[hostVM]string         // VMs that the run goes on without: how they were lost
+	rows      []report.Probe
 }
 
 type hostStage struct{ host, stage string }
@@ -79,7 +84,7 @@ func New(addresses map[string]string, parallel int, now func() time.Time, events
 	r := &Run{
 		started: now(), now: now, events: events, limit: semaphore.NewWeighted(int64(parallel)),
 		made:    map[string][]hostapi.Step{},
-		changed: map[string]map[string]bool{}, notes: map[hostStage][]string{}, began: map[hostStage]time.Time{},
+		changed: map[string]map[string]bool{}, notes: map[hostStage][]string{}, transfers: map[hostStage]transfer{}, began: map[hostStage]time.Time{},
 		hosts: map[string]*report.Host{}, errs: map[string][]*HostError{}, out: map[string]*HostError{},
 		noVMs: map[string]*HostError{}, lost: map[hostVM]string{},
 	}
