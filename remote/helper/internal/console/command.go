@@ -33,15 +33,21 @@ func (c *Console) Run(ctx context.Context, command string) (output string, exit 
 
 // shell is Run for whoever has the turn.
 func (c *Console) shell(ctx context.Context, command string) (output string, exit int, err error) {
-	return c.command(ctx, "sh -c "+quote(command)+" </dev/null")
+	return c.command(ctx, shellLine(command))
 }
+
+func shellLine(command string) string { return "sh -c " + quote(command) + " </dev/null" }
 
 // asRoot is shell with root's rights. The exit code is sudo's 1 if it refuses.
 func (c *Console) asRoot(ctx context.Context, command string) (output string, exit int, err error) {
-	if c.session.root {
-		return c.shell(ctx, command)
+	return c.command(ctx, c.session.rootLine(command))
+}
+
+func (s *session) rootLine(command string) string {
+	if s.root {
+		return shellLine(command)
 	}
-	return c.command(ctx, "sudo -n sh -c "+quote(command)+" </dev/null")
+	return "sudo -n " + shellLine(command)
 }
 
 // quote makes one word of text for a shell.

@@ -587,8 +587,7 @@ func TestLeaveGivesTheConsoleBack(t *testing.T) {
 			"stty -echo cols 500",
 			"sh -c 'id -u; cat /proc/sys/kernel/printk' </dev/null",
 			"sudo -n sh -c 'dmesg -n 1 && echo quiet; true' </dev/null",
-			"sudo -n sh -c 'dmesg -n 4' </dev/null",
-			"stty echo cols 80",
+			"sudo -n sh -c 'dmesg -n 4' </dev/null; stty echo cols 80",
 		}
 		if diff := cmp.Diff(want, ran); diff != "" {
 			t.Errorf("commands (-want +got):\n%s", diff)

@@ -211,18 +211,20 @@ func (c *Console) Leave(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	line := "stty echo cols 80"
 	if s.loglevel != "" {
-		if _, _, err := c.asRoot(ctx, "dmesg -n "+s.loglevel); err != nil {
-			return err
-		}
+		line = s.rootLine("dmesg -n "+s.loglevel) + "; " + line
 	}
 	c.session = nil
 	from := c.mark()
-	if _, _, err := c.command(ctx, "stty echo cols 80"); err != nil {
+	if _, _, err := c.command(ctx, line); err != nil {
 		return err
 	}
 	// A shell that asks for the cursor's place waits for the answer before it shows
-	// its prompt, and whoever comes next would wait for it.
-	_, err = c.nextPrompt(ctx, from, confirmation)
+	// its prompt, and whoever comes next would wait for it. That it is one is known.
+	_, err = c.await(ctx, confirmation, func() bool {
+		text, _, _ := c.look(max(from, c.mark()-longestPrompt-1))
+		return promptOf(text) != noPrompt
+	})
 	return err
 }
