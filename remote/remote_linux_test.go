@@ -178,7 +178,7 @@ func TestVanishedHostFailsTheCallsWithTheReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	hole.Open()
-	lost(t, host, "the host has been silent for 600ms")
+	lost(t, host, "the connection was lost: nothing came for 600ms")
 }
 
 func TestHelperOutlivesItsLeaseWhileTheControllerIsThere(t *testing.T) {

@@ -49,9 +49,9 @@ func TestDeployCutAtEveryStepConvergesAndLeavesNothing(t *testing.T) {
 		{"interrupt", func(c *cutting) { c.cancel() }, nil, everyMoment, []string{report.Interrupted}, "context canceled"},
 		{"vxorch killed", func(c *cutting) { c.hangUp() }, nil, everyMoment, []string{report.Failed, report.Unreachable}, "closed"},
 		{"helper killed", func(c *cutting) { c.kill("/vxhelper serve") }, nil, everyMoment, []string{report.Failed}, "killed by signal KILL"},
-		{"sshd killed", func(c *cutting) { c.kill("sshd: root", "sshd-session: root") }, nil, everyMoment, []string{report.Failed}, "the host ended the SSH connection|the connection (to the helper broke|was closed)"},
-		{"host rebooted", (*cutting).reboot, nil, everyMoment, []string{report.Failed}, "the host ended the SSH connection|the connection (to the helper broke|was closed)"},
-		{"black hole", func(c *cutting) { c.link("down") }, func(c *cutting) { c.link("up") }, oncePerPhase, []string{report.Failed, report.Unreachable}, "the host has been silent|no answer within"},
+		{"sshd killed", func(c *cutting) { c.kill("sshd: root", "sshd-session: root") }, nil, everyMoment, []string{report.Failed}, "the connection was lost: (the host closed it|connection reset by peer|broken pipe)"},
+		{"host rebooted", (*cutting).reboot, nil, everyMoment, []string{report.Failed}, "the connection was lost: (the host closed it|connection reset by peer|broken pipe)"},
+		{"black hole", func(c *cutting) { c.link("down") }, func(c *cutting) { c.link("up") }, oncePerPhase, []string{report.Failed, report.Unreachable}, "the connection was lost: nothing came for|no answer within"},
 	} {
 		t.Run(hand.name, func(t *testing.T) {
 			t.Parallel()

@@ -433,7 +433,7 @@ func TestReasonSaysHowTheHelperEnded(t *testing.T) {
 	opts := push.Options{Bundle: bundle(t)}
 	stream := mustStart(t, conn, opts)
 	works(t, stream)
-	if err := stream.Reason(); !errors.Is(err, hostapi.ErrLost) || err.Error() != "exit status 1; its stderr: standin: ended badly" {
+	if err := stream.Reason(); !errors.Is(err, hostapi.ErrLost) || err.Error() != "the helper ended: exit status 1; its stderr: standin: ended badly" {
 		t.Errorf("Reason = %v", err)
 	}
 

@@ -73,17 +73,32 @@ func (s *Stream) Close() error {
 // standard error, without control characters.
 func (s *Stream) Stderr() string { return s.session.Stderr() }
 
-// Reason says how a stream that has ended did, waiting for it to be known two
-// seconds at most: the helper's exit status or why the connection died, and what
-// the helper wrote to its standard error. It is of hostapi.KindLost.
+// Reason says what ended a stream that has ended, waiting for it to be known two
+// seconds at most: that the connection died and why, or that the helper ended
+// and how, and what the helper wrote to its standard error. It is of
+// hostapi.KindLost.
 func (s *Stream) Reason() error {
 	select {
 	case <-s.session.Done():
 	case <-time.After(endGrace):
 	}
-	what := ending(s.session)
+	what := "the helper ended: " + ending(s.session)
+	if dead := s.conn.Err(); dead != nil && ended(s.session, dead) {
+		what = dead.Error()
+	}
 	if text := strings.TrimSpace(s.Stderr()); text != "" {
 		what += "; its stderr: " + text
 	}
 	return failure(hostapi.KindLost, "", "%s", what)
+}
+
+// ended tells whether a session ended with its connection, which died of dead,
+// and not before it.
+func ended(session *sshconn.Session, dead error) bool {
+	select {
+	case <-session.Done():
+		return session.Wait() == dead
+	default:
+		return true
+	}
 }

@@ -5,16 +5,21 @@
 package sshconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"vxorch/remote/hostapi"
 	"vxorch/remote/hostkeys"
 	"vxorch/remote/sshauth"
 )
@@ -71,11 +76,12 @@ type Conn struct {
 
 var errClosed = errors.New("the connection was closed")
 
+const lostBecause = "the connection was lost: "
+
 func newConn(client *ssh.Client, wire *countingConn, opts Options) *Conn {
 	c := &Conn{client: client, wire: wire, done: make(chan struct{})}
 	c.running.Go(func() {
-		err := client.Wait()
-		c.fail(lost("the host ended the SSH connection: %v", err))
+		c.fail(wire.lost(client.Wait()))
 		close(c.done)
 	})
 	if opts.KeepaliveInterval > 0 {
@@ -101,6 +107,11 @@ func (c *Conn) Err() error {
 
 // Close ends the connection with all its sessions and waits for its goroutines.
 func (c *Conn) Close() error {
+	// Who closes it since a session has ended may do so before the end of the
+	// connection itself is known.
+	if cause := c.wire.broken(); cause != nil {
+		c.fail(c.wire.lost(cause))
+	}
 	c.fail(lost("%v", errClosed))
 	err := c.wire.Close()
 	c.running.Wait()
@@ -138,7 +149,7 @@ func (c *Conn) keepalive(interval, timeout time.Duration) {
 			_, _, _ = c.client.SendRequest("keepalive@openssh.com", true, nil)
 		}()
 		if !c.alive(answered, timeout) {
-			c.fail(lost("the host has been silent for %s", timeout))
+			c.fail(lost(lostBecause+"nothing came for %s", timeout))
 			c.wire.Close()
 		}
 		<-answered
@@ -160,15 +171,63 @@ func (c *Conn) alive(answered <-chan struct{}, timeout time.Duration) bool {
 	}
 }
 
-// countingConn counts what it receives, and acknowledges it at once.
+// countingConn counts what it receives, and acknowledges it at once. It keeps
+// what broke it.
 type countingConn struct {
 	net.Conn
+	peer     string       // who is at its other end; empty: the host
 	received atomic.Int64 // bytes
+
+	mu    sync.Mutex
+	cause error // nil: it was not the other end
 }
 
 func (c *countingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.received.Add(int64(n))
 	acknowledge(c.Conn)
+	c.note(err)
 	return n, err
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.note(err)
+	return n, err
+}
+
+func (c *countingConn) note(err error) {
+	if err == nil || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == nil {
+		c.cause = err
+	}
+}
+
+func (c *countingConn) broken() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// lost is the error of the connection when it ended with err.
+func (c *countingConn) lost(err error) *hostapi.Error {
+	var errno syscall.Errno
+	var jump *hostapi.Error
+	if cause := c.broken(); cause != nil {
+		err = cause
+	}
+	switch {
+	case errors.As(err, &jump):
+		why, _ := strings.CutPrefix(jump.Message, lostBecause)
+		return lost("the connection to the jump host was lost: %s", why)
+	case err == nil, errors.Is(err, io.EOF):
+		return lost(lostBecause+"%s closed it", cmp.Or(c.peer, "the host"))
+	case errors.As(err, &errno):
+		return lost(lostBecause+"%v", errno)
+	}
+	return lost(lostBecause+"%s", clean(err.Error()))
 }

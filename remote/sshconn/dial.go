@@ -80,7 +80,7 @@ func Attach(ctx context.Context, raw net.Conn, name string, opts Options) (*Conn
 	opts.KeepaliveInterval = -1
 	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
-	wire := &countingConn{Conn: raw}
+	wire := &countingConn{Conn: raw, peer: "the system's ssh"}
 	stop := context.AfterFunc(ctx, func() { wire.Close() })
 	conn, channels, requests, err := ssh.NewControlClientConn(wire)
 	if !stop() && err == nil {
@@ -148,6 +148,9 @@ func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*
 	}
 
 	wire := &countingConn{Conn: raw}
+	if _, ok := raw.(explainer); ok {
+		wire.peer = "the command that made it"
+	}
 	limit.begin(opts.HandshakeTimeout)
 	stop := context.AfterFunc(limit.ctx, func() { wire.Close(); keys.Close() })
 	var methods []string // that the server accepts, known once it looks at keys

@@ -321,7 +321,7 @@ func TestVanishedPeerIsNoticed(t *testing.T) {
 	}
 	hole.Open()
 	<-conn.Done()
-	if err := conn.Err(); !errors.Is(err, hostapi.ErrLost) || !strings.Contains(err.Error(), "silent for 50ms") {
+	if err := conn.Err(); !errors.Is(err, hostapi.ErrLost) || !strings.Contains(err.Error(), "the connection was lost: nothing came for 50ms") {
 		t.Errorf("Err = %v, want the silence", err)
 	}
 	if err := session.Wait(); !errors.Is(err, hostapi.ErrLost) {

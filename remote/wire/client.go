@@ -25,8 +25,8 @@ type ClientOptions struct {
 	// Heartbeat is the time between signs of life to the server. 0: 5 s.
 	Heartbeat time.Duration
 	// Reason, if not nil, is asked once, when the stream has broken, why it did;
-	// its text and hint go into the ErrLost of the calls. They wait for it, so
-	// it should take a second or two at most.
+	// its text and hint are the ErrLost of the calls. They wait for it, so it
+	// should take a second or two at most.
 	Reason func() error
 }
 
@@ -341,26 +341,32 @@ func (c *Client) broken() bool {
 func (c *Client) lost() error {
 	c.lostOnce.Do(func() {
 		e := &hostapi.Error{Kind: hostapi.KindLost}
+		c.lostErr = e
 		var hung *hungError
-		switch cause := c.stream.failure(); {
+		var misfit *misfitError
+		cause := c.stream.failure()
+		switch { // where that it ended is our own doing
 		case errors.As(cause, &hung):
 			e.Message, e.Hint = cause.Error(), "is the host overloaded, or the helper stopped? look at it before running the verb again"
-			c.lostErr = e
-			return // that it ended is our own doing
+			return
+		case errors.As(cause, &misfit):
+			e.Message = "host answered nonsense: " + misfit.Error()
+			return
 		case cause == nil:
-			e.Message = "the helper's answer is not JSON-RPC"
-		case errors.Is(cause, io.EOF):
-			e.Message = "the helper ended"
-		default:
-			e.Message = fmt.Sprintf("the connection to the helper broke: %v", cause)
+			e.Message = "host answered nonsense: it is not JSON-RPC"
+			return
 		}
 		if c.reason != nil {
 			if why := hostapi.AsError(c.reason()); why != nil {
-				e.Message += ": " + why.Message
-				e.Hint = why.Hint
+				e.Message, e.Hint = why.Message, why.Hint
+				return
 			}
 		}
-		c.lostErr = e
+		if errors.Is(cause, io.EOF) {
+			e.Message = "the helper ended"
+			return
+		}
+		e.Message = fmt.Sprintf("the connection to the helper broke: %v", cause)
 	})
 	return c.lostErr
 }

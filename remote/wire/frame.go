@@ -15,6 +15,13 @@ const (
 	maxFrame   = 16 << 20 // bytes, the header aside
 )
 
+// misfitError is what the peer should not have said.
+type misfitError struct{ text string }
+
+func (e *misfitError) Error() string { return e.text }
+
+func misfitf(format string, args ...any) error { return &misfitError{fmt.Sprintf(format, args...)} }
+
 var errTooLarge = errors.New("message is larger than 16 MiB")
 
 // frames are messages over a byte stream. After any failure but a refusal to send
@@ -112,7 +119,7 @@ func readFrame(r io.Reader) ([]byte, error) {
 	}
 	size := binary.BigEndian.Uint32(header[:])
 	if size == 0 || size > maxFrame {
-		return nil, fmt.Errorf("frame header % x: a frame has 1 to %d bytes", header, maxFrame)
+		return nil, misfitf("frame header % x: a frame has 1 to %d bytes", header, maxFrame)
 	}
 	// The buffer grows with the bytes that come: a header alone costs the peer
 	// four bytes and must not cost us 16 MiB.

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"fmt"
 	"strings"
 
 	"vxorch/remote/hostapi"
@@ -24,7 +23,7 @@ func checkSize(body []byte) error {
 		switch body[i] {
 		case ',':
 			if elements++; elements > maxElements {
-				return fmt.Errorf("the host's answer has more than %d elements", maxElements)
+				return misfitf("it has more than %d elements", maxElements)
 			}
 		case '"':
 			begin := i + 1
@@ -34,7 +33,7 @@ func checkSize(body []byte) error {
 				}
 			}
 			if i-begin > maxString {
-				return fmt.Errorf("the host's answer has a string of more than %d bytes", maxString)
+				return misfitf("it has a string of more than %d bytes", maxString)
 			}
 		}
 	}

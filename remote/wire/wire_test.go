@@ -514,7 +514,7 @@ func TestBrokenStreamFailsCallsWithItsReason(t *testing.T) {
 	asked := 0
 	c := NewClient(near, ClientOptions{Reason: func() error {
 		asked++
-		return &hostapi.Error{Kind: hostapi.KindHelper, Message: "exit status 137", Hint: "more memory"}
+		return &hostapi.Error{Kind: hostapi.KindHelper, Message: "the helper ended: exit status 137", Hint: "more memory"}
 	}})
 	defer c.Close()
 	pending := make(chan error, 1)
