@@ -15,8 +15,9 @@ func (s *session) everything() hostapi.ObserveRequest {
 }
 
 // sessionGrace is how long other sessions of the lab may take to end: those of
-// reading verbs are short, and one that is over ends a moment after its verb.
-const sessionGrace = 3 * time.Second
+// reading verbs are short, one that is over ends a moment after its verb, and one
+// that wants our lock gives up.
+const sessionGrace = yieldTimeout + 2*time.Second
 
 // observeAlone looks for everything, again and again while others still work for
 // the lab.
