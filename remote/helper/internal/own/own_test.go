@@ -396,3 +396,14 @@ func TestHeldListsTheLocksThatAreHeld(t *testing.T) {
 	}
 	is()
 }
+
+func FuzzParseIntentTakesOnlyWhatOneWrites(f *testing.F) {
+	for _, name := range []string{"bridge=br0=02:00:00:00:00:01", "namespace=c0=", "veth=a=b=02:00:00:00:00:01", "", "=", "==", "x=\x00="} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if i, ok := parseIntent(name); ok && i.file() != name {
+			t.Errorf("parseIntent(%q) = %+v, which is written %q", name, i, i.file())
+		}
+	})
+}
