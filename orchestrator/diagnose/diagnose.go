@@ -28,6 +28,7 @@ const (
 	LayerMulticast   = "multicast"
 	LayerMTU         = "mtu"
 	LayerLate        = "late"
+	LayerOffload     = "offload"
 )
 
 // Evidence is what was seen once probes had failed. A host that is missing from a
@@ -144,7 +145,7 @@ func (d *doctor) end(p report.Probe, host, name string) end {
 func (d *doctor) look(p path) *report.Finding {
 	for _, check := range []func(path) *report.Finding{
 		d.endpoints, d.addressTaken, d.bridges, d.vteps, d.settled, d.netfilter, d.forwarding, d.counters,
-		d.reversePath, d.underlay, d.mtu, d.dropped, d.late,
+		d.reversePath, d.underlay, d.mtu, d.dropped, d.late, d.offload,
 	} {
 		if found := check(p); found != nil {
 			found.Probes = []int{}

@@ -75,10 +75,11 @@ func Request(lab *inventory.Lab, host string, probes []report.Probe, seen []host
 }
 
 // Again is what a host sends again, once each, with the indices of the probes: the
-// pings that failed, but none through a guest's console, which takes too long.
+// pings that failed, but none through a guest's console, which takes too long, and no
+// exchanges.
 func Again(lab *inventory.Lab, host string, probes []report.Probe) (again []hostapi.Probe, indices []int) {
 	for i, p := range probes {
-		if p.Result != report.Fail || p.FromHost != host || p.Stage == report.StageVTEP || len(again) == maxAgain {
+		if p.Result != report.Fail || p.FromHost != host || p.Stage == report.StageVTEP || p.Kind == report.KindTCP || len(again) == maxAgain {
 			continue
 		}
 		at := slices.IndexFunc(lab.Containers, func(c inventory.Container) bool { return c.Name == p.From })

@@ -168,7 +168,7 @@ func counter(name string, p path, was, is uint64) string {
 // One that floods nothing drops all that it was not told of, be it of this probe or
 // not.
 func (d *doctor) dropped(p path) *report.Finding {
-	if !p.between() || p.network.Flood == inventory.FloodStatic || p.Kind == report.KindMTU && !d.smallLost(p) {
+	if !p.between() || p.network.Flood == inventory.FloodStatic || p.Kind != report.KindPing && !d.lost(p, report.KindPing) {
 		return nil
 	}
 	for _, ends := range p.ends() {
@@ -254,7 +254,7 @@ func (d *doctor) rule(host string) string {
 
 // mtu looks at why a full packet does not pass where small ones do.
 func (d *doctor) mtu(p path) *report.Finding {
-	if p.Kind != report.KindMTU || d.smallLost(p) {
+	if p.Kind == report.KindPing || d.lost(p, report.KindPing) || p.Kind == report.KindTCP && !d.lost(p, report.KindMTU) {
 		return nil
 	}
 	for _, ends := range p.ends() {
@@ -278,9 +278,30 @@ func (d *doctor) mtu(p path) *report.Finding {
 	return nil
 }
 
-// smallLost tells whether a ping of the same ends failed, too.
-func (d *doctor) smallLost(p path) bool {
+// lost tells whether a probe of that kind between the same ends failed, too.
+func (d *doctor) lost(p path, kind string) bool {
 	return slices.ContainsFunc(d.probes, func(q report.Probe) bool {
-		return q.Kind == report.KindPing && q.Result == report.Fail && q.Network == p.Network && q.From == p.Probe.From && q.To == p.Probe.To
+		return q.Kind == kind && q.Result == report.Fail && q.Network == p.Network && q.From == p.Probe.From && q.To == p.Probe.To
 	})
+}
+
+// offload looks at TCP that fails where pings of every size pass: then what fills
+// in the packets' checksums does it wrong.
+func (d *doctor) offload(p path) *report.Finding {
+	if p.Kind != report.KindTCP || !p.between() || d.lost(p, report.KindPing) || d.lost(p, report.KindMTU) {
+		return nil
+	}
+	proof := "pings pass, also those that fill their packets; " + p.Error
+	for _, ends := range p.ends() {
+		host := ends[0].host
+		for _, name := range []string{hostapi.CounterUDPChecksum, hostapi.CounterUDP6Checksum} {
+			if before, after := d.Before[host].Counters[name], d.After[host].Counters[name]; after > before {
+				proof += fmt.Sprintf("; %s of %s was %d, then %d", name, host, before, after)
+			}
+		}
+	}
+	return &report.Finding{
+		Layer: LayerOffload, Host: p.from.host, Cause: fmt.Sprintf("TCP to %s does not get through", p.to.host), Proof: proof,
+		Mend: fmt.Sprintf("ethtool -K %s tx-checksum-ip-generic off on both hosts, if their network cards' offloading is at fault; else look for what filters TCP", p.network.VXLAN),
+	}
 }

@@ -41,15 +41,22 @@ func (p Plan) WriteText(w io.Writer) error {
 			}
 		}
 		if n := len(phase.Probes); n > 0 {
-			whole := 0
+			whole, exchanges := 0, 0
 			for _, p := range phase.Probes {
-				if p.Whole {
+				switch {
+				case p.Whole:
 					whole++
+				case p.TCP != 0:
+					exchanges++
 				}
 			}
-			fmt.Fprintf(&b, "  then %s: %d %s", phase.Proof, n-whole, plural(n-whole, "ping", "pings"))
+			n -= whole + exchanges
+			fmt.Fprintf(&b, "  then %s: %d %s", phase.Proof, n, plural(n, "ping", "pings"))
 			if whole > 0 {
 				fmt.Fprintf(&b, ", %d %s of full size", whole, plural(whole, "packet", "packets"))
+			}
+			if exchanges > 0 {
+				fmt.Fprintf(&b, ", %d %s over TCP", exchanges, plural(exchanges, "exchange", "exchanges"))
 			}
 			b.WriteString("\n")
 		}

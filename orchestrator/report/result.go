@@ -81,6 +81,7 @@ const (
 const (
 	KindPing = "ping" // ICMP echo
 	KindMTU  = "mtu"  // ICMP echo as large as the sender's link carries, unfragmented; a byte more must not leave
+	KindTCP  = "tcp"  // data over TCP, answered with its checksum; its time is that of all of it
 )
 
 // Probe is one directed proof.

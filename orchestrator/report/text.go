@@ -171,7 +171,9 @@ func (t *textWriter) advice() string {
 		return "what could not even be sent lacks a link or an address: `vxorch deploy` mends that"
 	case is(func(p Probe) bool { return p.Result == Fail && p.Stage == StageVTEP }):
 		return t.underlay()
-	case !is(func(p Probe) bool { return p.Result == Fail && p.Kind != KindMTU }):
+	case !is(func(p Probe) bool { return p.Result == Fail && p.Kind != KindTCP }):
+		return "pings pass and TCP does not: look for faults of checksum offloading: ethtool -K VTEP tx-checksum-ip-generic off"
+	case !is(func(p Probe) bool { return p.Result == Fail && p.Kind == KindPing }):
 		return "small packets pass, so the underlay carries less than its devices' mtu says: give the network a smaller mtu in the inventory, or mend the path"
 	case is(func(p Probe) bool { return p.Result == Fail && p.FromHost == p.ToHost }):
 		return "pings within one host are lost, so " + bridges
@@ -271,6 +273,10 @@ func (t *textWriter) proofs() {
 		if len(full) > 0 {
 			t.line("")
 			t.line("packets of full size between hosts in %s: %d of %d passed whole", network, count(full, passed), len(full))
+		}
+		exchanges := slices.DeleteFunc(ofKind(t.Probes, KindTCP), func(p Probe) bool { return p.Network != network || p.Result == Skipped })
+		if len(exchanges) > 0 {
+			t.line("data over TCP between hosts in %s: %d of %d exchanged whole", network, count(exchanges, passed), len(exchanges))
 		}
 	}
 }

@@ -45,6 +45,7 @@ type Run struct {
 	now     func() time.Time
 	events  func(Event)
 	limit   *semaphore.Weighted
+	abreast int // hosts worked on at once
 
 	mu        sync.Mutex
 	changed   map[string]map[string]bool // objects by host: each counts once, however many steps it takes
@@ -82,7 +83,7 @@ func (e *HostError) Unwrap() error { return e.Err }
 // one call at a time.
 func New(addresses map[string]string, parallel int, now func() time.Time, events func(Event)) *Run {
 	r := &Run{
-		started: now(), now: now, events: events, limit: semaphore.NewWeighted(int64(parallel)),
+		started: now(), now: now, events: events, limit: semaphore.NewWeighted(int64(parallel)), abreast: parallel,
 		made:    map[string][]hostapi.Step{},
 		changed: map[string]map[string]bool{}, notes: map[hostStage][]string{}, transfers: map[hostStage]transfer{}, began: map[hostStage]time.Time{},
 		hosts: map[string]*report.Host{}, errs: map[string][]*HostError{}, out: map[string]*HostError{},
@@ -249,27 +250,37 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 }
 
 // Prove sends the probes, all of a host at once, and records a row for each.
-// Those from or to a host that has failed are skipped.
+// Those from or to a host that has failed are skipped, and so is what needs both
+// hosts at once where not all can be worked on at once.
 func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, hosts map[string]hostapi.Host) {
 	var rows []report.Probe
 	byHost := map[string][]verify.Pair{}
+	serving := map[string][]hostapi.Probe{}
 	for _, p := range pairs {
-		if why := r.absent(p, hosts); why != "" {
+		why := r.absent(p, hosts)
+		if why == "" && p.TCP != 0 && len(hosts) > r.abreast {
+			why = fmt.Sprintf("it needs both hosts at once, and %d of %d are worked on at once (--parallel)", r.abreast, len(hosts))
+		}
+		if why != "" {
 			rows = append(rows, p.Skip(why))
 			continue
 		}
 		byHost[p.FromHost] = append(byHost[p.FromHost], p)
+		if p.TCP != 0 {
+			serving[p.ToHost] = append(serving[p.ToHost], p.Serving())
+		}
 	}
 	r.addRows(rows)
 	each(hosts, func(name string, host hostapi.Host) {
 		pairs := byHost[name]
-		if len(pairs) == 0 {
+		if len(pairs)+len(serving[name]) == 0 {
 			return
 		}
-		probes := make([]hostapi.Probe, len(pairs))
+		probes := make([]hostapi.Probe, len(pairs), len(pairs)+len(serving[name]))
 		for i, p := range pairs {
 			probes[i] = p.Probe()
 		}
+		probes = append(probes, serving[name]...) // what came of them, the other side tells
 		var results []hostapi.ProbeResult
 		err := r.Stage(ctx, name, stage, func(ctx context.Context) (changed []string, err error) {
 			results, err = host.Probe(ctx, probes)

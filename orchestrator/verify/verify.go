@@ -20,6 +20,14 @@ const consoleDeadline = 60 * time.Second
 // pingBytes is the ICMP payload that ping(8) sends by default.
 const pingBytes = 56
 
+// An exchange over TCP: enough for several windows, at ports below those that
+// kernels give to clients, each its own.
+const (
+	tcpBytes     = 64 << 10
+	firstTCPPort = 20000
+	tcpPorts     = 10000
+)
+
 // Pair is one directed proof: an echo request from one end to the other.
 type Pair struct {
 	Stage    string // report.StageVTEP, …
@@ -35,6 +43,9 @@ type Pair struct {
 	Target   netip.Addr
 	// Whole: with a packet as large as the sender's link carries, unfragmented.
 	Whole bool
+	// TCP is the port of an exchange of data over TCP, to ToNetns; 0: an echo.
+	TCP     int
+	ToNetns string
 }
 
 // Mesh gives the directed pairs of endpoints that share a network, each once:
@@ -43,9 +54,10 @@ type Pair struct {
 // pairs of VMs on different hosts are the seed's proofs of their own; what else
 // there is belongs to the mesh. Of a network with many endpoints it gives a
 // choice, unless full asks for all. From each host to each other one pair of
-// containers is added that fills its packets.
+// containers is added that fills its packets, and exchanges data over TCP.
 func Mesh(lab *inventory.Lab, full bool) (containers, vms []Pair) {
 	ends := endpoints(lab)
+	exchanges := 0
 	for _, network := range lab.Networks {
 		stations := stationsOf(ends, network.Name)
 		hosts := make([]string, len(stations))
@@ -73,7 +85,10 @@ func Mesh(lab *inventory.Lab, full bool) (containers, vms []Pair) {
 			filled[between] = true
 			whole := from.pair(to, to.leg.Address)
 			whole.Whole = true
-			containers = append(containers, whole)
+			exchange := from.pair(to, to.leg.Address)
+			exchange.TCP, exchange.ToNetns = firstTCPPort+exchanges%tcpPorts, to.netns
+			exchanges++
+			containers = append(containers, whole, exchange)
 		}
 	}
 	return containers, vms
@@ -178,7 +193,15 @@ func VTEPs(network inventory.Network, hosts []string, changed map[string]bool, f
 
 // Probe is what the sending host is asked.
 func (p Pair) Probe() hostapi.Probe {
+	if p.TCP != 0 {
+		return hostapi.Probe{Netns: p.Netns, Target: p.Target, TCP: &hostapi.TCPExchange{Port: p.TCP, Bytes: tcpBytes}}
+	}
 	return hostapi.Probe{Netns: p.Netns, Guest: p.Guest, Target: p.Target, Bytes: pingBytes, Whole: p.Whole}
+}
+
+// Serving is what the other host of an exchange is asked at the same time.
+func (p Pair) Serving() hostapi.Probe {
+	return hostapi.Probe{Netns: p.ToNetns, Target: p.Target, TCP: &hostapi.TCPExchange{Port: p.TCP, Bytes: tcpBytes, Serve: true}}
 }
 
 // Judge turns what came of p's probe into a row of the report.
@@ -209,13 +232,16 @@ func (p Pair) Skip(why string) report.Probe {
 }
 
 func (p Pair) row() report.Probe {
-	kind := report.KindPing
-	if p.Whole {
+	kind, bytes := report.KindPing, pingBytes
+	switch {
+	case p.Whole:
 		kind = report.KindMTU
+	case p.TCP != 0:
+		kind, bytes = report.KindTCP, tcpBytes
 	}
 	return report.Probe{
 		Kind: kind, Stage: p.Stage, Network: p.Network,
 		From: p.From, FromHost: p.FromHost, To: p.To, ToHost: p.ToHost,
-		Address: p.Target.String(), Bytes: pingBytes,
+		Address: p.Target.String(), Bytes: bytes,
 	}
 }

@@ -56,6 +56,9 @@ func lines(pairs []verify.Pair) []string {
 		if p.Whole {
 			way += " whole"
 		}
+		if p.TCP != 0 {
+			way += " by TCP to " + p.ToNetns
+		}
 		all = append(all, fmt.Sprintf("%s %s %s>%s %s %s", p.Stage, p.Network, p.From, p.To, p.Target, way))
 	}
 	slices.Sort(all)
@@ -66,8 +69,10 @@ func TestMeshHasEveryPairThatSharesANetworkOnce(t *testing.T) {
 	containers, vms := verify.Mesh(parse(t), false)
 	want := []string{
 		"container blue a>b 10.1.0.12 from lu-a",
+		"container blue a>b 10.1.0.12 from lu-a by TCP to lu-b",
 		"container blue a>b 10.1.0.12 from lu-a whole",
 		"container blue b>a 10.1.0.11 from lu-b",
+		"container blue b>a 10.1.0.11 from lu-b by TCP to lu-a",
 		"container blue b>a 10.1.0.11 from lu-b whole",
 		"mesh red b>c 10.2.0.13 from lu-b",
 		"mesh red c>b 10.2.0.12 from lu-c",

@@ -19,9 +19,12 @@ func (h *host) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.Pro
 	defer done()
 	var own []int // places of the probes that this machine sends
 	inside := map[string][]int{}
+	var exchanges []int
 	results := make([]hostapi.ProbeResult, len(probes))
 	for n, p := range probes {
 		switch {
+		case p.TCP != nil && p.Guest == nil:
+			exchanges = append(exchanges, n)
 		case p.Guest == nil:
 			own = append(own, n)
 		case p.Netns != "":
@@ -33,6 +36,9 @@ func (h *host) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.Pro
 	var group sync.WaitGroup
 	for _, places := range inside {
 		group.Go(func() { h.probeInside(ctx, probes, places, results) })
+	}
+	for _, n := range exchanges {
+		group.Go(func() { results[n] = probe.Exchange(ctx, probes[n]) })
 	}
 	sent, err := probe.Run(ctx, at(probes, own))
 	for n, r := range sent {

@@ -108,6 +108,18 @@ type Probe struct {
 	// Mark is what the payload begins with, to know the packet by; the rest of it is
 	// random. At most Bytes. Not from a Guest.
 	Mark []byte `json:"mark,omitempty"`
+	// TCP: an exchange of data over TCP in place of an echo; nil: an echo. Only
+	// Netns, Target and Tries count then, each try being a second: for so long
+	// either side waits for the other. Not from a Guest.
+	TCP *TCPExchange `json:"tcp,omitempty"`
+}
+
+// TCPExchange is one side of an exchange: one side sends data, the other answers
+// with how much came, and its checksum. Both sides' probes run at the same time.
+type TCPExchange struct {
+	Port  int  `json:"port"`            // of the serving side
+	Bytes int  `json:"bytes"`           // at most 1 MiB
+	Serve bool `json:"serve,omitempty"` // serve one exchange at Target, which is this side's own address
 }
 
 // ProbeResult is what came of one probe.

@@ -402,6 +402,14 @@ func (b *bench) probe() {
 	if whole.Error != nil || whole.Received != 1 || whole.Bytes != 1400-28 {
 		b.Errorf("probe that fills a packet: %+v, want a reply of 1372 bytes", whole)
 	}
+	exchange := hostapi.Probe{Netns: first.Netns, Target: second.Addresses[0].Addr(), TCP: &hostapi.TCPExchange{Port: 24791, Bytes: 1 << 16}}
+	serving := exchange
+	serving.Netns, serving.TCP = second.Netns, &hostapi.TCPExchange{Port: 24791, Bytes: 1 << 16, Serve: true}
+	for i, r := range b.probes(exchange, serving) {
+		if r.Error != nil || r.Received != 1 || r.Bytes != 1<<16 || r.RTT <= 0 {
+			b.Errorf("side %d of a TCP exchange: %+v, want it done", i, r)
+		}
+	}
 	// Many at once keep their order: those to nobody are at known places.
 	var many []hostapi.Probe
 	for i := range 20 {

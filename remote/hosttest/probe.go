@@ -27,6 +27,9 @@ func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 		}
 		links = n.links
 	}
+	if p.TCP != nil {
+		return m.exchange(links, p)
+	}
 	tries := p.Tries
 	if tries == 0 {
 		tries = 3
@@ -46,6 +49,21 @@ func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 	}
 	if source == p.Target || m.reaches(from, source, p.Target) {
 		result.Sent, result.Received, result.RTT = 1, 1, 100*time.Microsecond+m.latency
+	}
+	return result
+}
+
+// exchange takes the other side to be there if it is reached.
+func (m *Machine) exchange(links map[string]*link, p hostapi.Probe) hostapi.ProbeResult {
+	result := hostapi.ProbeResult{Sent: 1, Bytes: p.TCP.Bytes}
+	from, source := m.route(links, p.Target)
+	switch {
+	case p.TCP.Port < 1 || p.TCP.Bytes < 1:
+		return hostapi.ProbeResult{Error: hostapi.AsError(invalid("no TCP exchange: %+v", *p.TCP))}
+	case from != nil && (source == p.Target) == p.TCP.Serve && (p.TCP.Serve || m.reaches(from, source, p.Target)):
+		result.Received, result.RTT = 1, 100*time.Microsecond+m.latency
+	default:
+		result.Error = &hostapi.Error{Kind: hostapi.KindInternal, Message: "TCP: i/o timeout"}
 	}
 	return result
 }

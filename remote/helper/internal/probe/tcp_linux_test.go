@@ -1,0 +1,80 @@
+package probe
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"vxorch/remote/hostapi"
+)
+
+func exchangeWith(port int, serve bool) hostapi.Probe {
+	return hostapi.Probe{Target: netip.MustParseAddr("127.0.0.1"), Tries: 1, TCP: &hostapi.TCPExchange{Port: port, Bytes: 64 << 10, Serve: serve}}
+}
+
+func TestExchangeWaitsForTheOtherSide(t *testing.T) {
+	for _, serverFirst := range []bool{true, false} {
+		served := make(chan hostapi.ProbeResult, 1)
+		requested := make(chan hostapi.ProbeResult, 1)
+		request := func() { requested <- Exchange(context.Background(), exchangeWith(24793, false)) }
+		serve := func() { served <- Exchange(context.Background(), exchangeWith(24793, true)) }
+		first, second := request, serve
+		if serverFirst {
+			first, second = serve, request
+		}
+		go first()
+		time.Sleep(20 * time.Millisecond)
+		go second()
+		for side, c := range map[string]chan hostapi.ProbeResult{"serving": served, "asking": requested} {
+			if r := <-c; r.Received != 1 || r.Error != nil || r.RTT <= 0 {
+				t.Errorf("%s side, server first %t: %+v", side, serverFirst, r)
+			}
+		}
+	}
+}
+
+func TestExchangeWithNobodyEndsAndSaysWhy(t *testing.T) {
+	if r := Exchange(context.Background(), exchangeWith(24794, false)); r.Received != 0 || r.Error == nil || !strings.Contains(r.Error.Message, "refused") {
+		t.Errorf("asking nobody: %+v, want it refused", r)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if r := Exchange(ctx, exchangeWith(24794, true)); r.Received != 0 || r.Error == nil {
+		t.Errorf("serving after a cancel: %+v, want an error", r)
+	}
+}
+
+// A server that answers with another checksum, as it would to data that was
+// changed on its way.
+func TestExchangeNoticesChangedData(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:24795")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Read(make([]byte, 1<<16))
+		_, _ = conn.Write([]byte{0, 1, 0, 0, 1, 2, 3, 4})
+		time.Sleep(100 * time.Millisecond)
+	}()
+	if r := Exchange(context.Background(), exchangeWith(24795, false)); r.Received != 0 || r.Error == nil || !strings.Contains(r.Error.Message, "not as they were") {
+		t.Errorf("changed data: %+v, want it noticed", r)
+	}
+}
+
+func TestNoExchangeIsRefused(t *testing.T) {
+	for _, x := range []hostapi.TCPExchange{{Bytes: 1}, {Port: 1 << 16, Bytes: 1}, {Port: 1}, {Port: 1, Bytes: maxExchange + 1}} {
+		r := Exchange(context.Background(), hostapi.Probe{Target: netip.MustParseAddr("127.0.0.1"), TCP: &x})
+		if r.Error == nil || r.Error.Kind != hostapi.KindInvalid {
+			t.Errorf("exchange %+v: %+v, want it invalid", x, r)
+		}
+	}
+}
