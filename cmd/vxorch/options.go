@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,6 +102,15 @@ func loadLab(c *cli.Context, s streams) (*inventory.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	return loadFile(file, s)
+}
+
+// namedLab is loadLab for verbs whose arguments are others.
+func namedLab(c *cli.Context, s streams) (*inventory.Lab, error) {
+	return loadFile(cmp.Or(c.String("inventory"), defaultInventory), s)
+}
+
+func loadFile(file string, s streams) (*inventory.Lab, error) {
 	lab, err := inventory.Load(file, s.in)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &usageError{fmt.Sprintf("no inventory: %s does not exist", file), "vxorch init HOST… writes one"}
