@@ -183,7 +183,7 @@ func newApp(s streams) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			initVerb(s), validateVerb(s), checkVerb(s), planVerb(s), deployVerb(s), verifyVerb(s), statusVerb(s), reportVerb(s), traceVerb(s), destroyVerb(s), prepareVerb(s), cleanVerb(s),
+			initVerb(s), validateVerb(s), checkVerb(s), planVerb(s), deployVerb(s), verifyVerb(s), statusVerb(s), reportVerb(s), traceVerb(s), captureVerb(s), destroyVerb(s), prepareVerb(s), cleanVerb(s),
 			sandboxVerb(s), versionVerb(s),
 		},
 	}
