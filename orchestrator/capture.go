@@ -67,9 +67,16 @@ func (c *Controller) Capture(ctx context.Context, lab *inventory.Lab, o CaptureO
 	s := c.of(hosts).begin(lab)
 	defer s.close()
 	m := &merge{o: o, lost: map[string]int64{}}
-	filter, err := o.Want.Filter()
-	if err != nil {
-		return Captured{Errs: []error{err}}
+	filters := map[string][]hostapi.FilterOp{}
+	for _, name := range hosts {
+		var err error
+		want := o.Want
+		if slices.ContainsFunc(o.Points, func(p trace.Point) bool { return p.Host == name && p.Outside }) {
+			want = withoutOurselves(want, lab.Host(name))
+		}
+		if filters[name], err = want.Filter(); err != nil {
+			return Captured{Errs: []error{err}}
+		}
 	}
 	facts := s.gather(ctx, "", func(string) hostapi.ObserveRequest { return hostapi.ObserveRequest{Lab: lab.Name} })
 	if errs := s.run.Errs(); len(errs) > 0 {
@@ -78,7 +85,7 @@ func (c *Controller) Capture(ctx context.Context, lab *inventory.Lab, o CaptureO
 	settleUnderlays(lab, o.Points, facts)
 	m.clocks = s.clocks(ctx)
 	s.capturers(ctx, "listen", func(ctx context.Context, name string, host hostapi.Capturer) error {
-		return m.listen(ctx, name, host, filter)
+		return m.listen(ctx, name, host, filters[name])
 	})
 	errs := s.run.Errs()
 	if len(m.failed) == len(o.Points) {
@@ -87,11 +94,23 @@ func (c *Controller) Capture(ctx context.Context, lab *inventory.Lab, o CaptureO
 	if len(errs) > 0 {
 		return Captured{Errs: errs}
 	}
+	var err error
 	if m.file, err = o.Begin(m.interfaces()); err != nil {
 		return Captured{Errs: []error{err}}
 	}
 	s.copyPackets(ctx, m)
 	return m.sum(s.run.Errs())
+}
+
+// withoutOurselves leaves SSH out, unless it is asked for by its port: at an underlay
+// device each packet that is fetched would make others that are to be fetched.
+func withoutOurselves(w packets.Want, h inventory.Host) packets.Want {
+	for _, port := range []int{22, h.SSH.Port} {
+		if port != 0 && !slices.Contains(w.Ports, port) && !slices.Contains(w.Without, port) {
+			w.Without = append(slices.Clone(w.Without), port)
+		}
+	}
+	return w
 }
 
 // settleUnderlays gives points at underlay devices their links, in place.

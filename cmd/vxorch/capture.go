@@ -22,7 +22,7 @@ POINT is one of
    vtep@HOST      the tunnel's end; bridge@HOST the bridge itself; underlay@HOST what carries the tunnels
    HOST:LINK      any link of a host; HOST:NETNS/LINK one in a named network namespace
 
-FILTER is words that all have to hold: icmp, arp, tcp, udp (of several of them, one), vxlan (in a tunnel), port N, and names of containers and VMs or addresses, at either end. It holds for a packet, or for the one in its tunnel.`
+FILTER is words that all have to hold: icmp, arp, tcp, udp (of several of them, one), vxlan (in a tunnel), port N, and names of containers and VMs or addresses, at either end. It holds for a packet, or for the one in its tunnel. On a host with a point at its underlay or at another HOST:LINK, SSH (port 22, and the inventory's) that is not in a tunnel is left out unless the filter names its port: it carries the capture.`
 
 func captureVerb(s streams) *cli.Command {
 	flags := []cli.Flag{

@@ -20,6 +20,7 @@ type Want struct {
 	Addresses []netip.Addr // each is the sender's, the receiver's, or the one that a neighbour is asked for
 	Ports     []int        // each is a port of TCP's or UDP's, at either end
 	Tunnelled bool         // only packets in a VXLAN tunnel
+	Without   []int        // ports of TCP's that a packet itself has at neither end, whatever else holds
 }
 
 // Protocols are those that a Want knows.
@@ -27,10 +28,18 @@ var Protocols = []string{"icmp", "arp", "tcp", "udp"}
 
 // Filter is w as a program for hosts; none if all packets are wanted.
 func (w Want) Filter() ([]hostapi.FilterOp, error) {
-	if len(w.Protocols) == 0 && len(w.Addresses) == 0 && len(w.Ports) == 0 && !w.Tunnelled {
+	all := len(w.Protocols) == 0 && len(w.Addresses) == 0 && len(w.Ports) == 0 && !w.Tunnelled
+	if all && len(w.Without) == 0 {
 		return nil, nil
 	}
 	a := &assembler{at: map[string]int{}}
+	if len(w.Without) > 0 {
+		w.without(a)
+	}
+	if all {
+		a.add(bpf.RetConstant{Val: everything})
+		return a.assemble()
+	}
 	if !w.Tunnelled {
 		a.add(bpf.LoadConstant{Dst: bpf.RegA, Val: 0}, bpf.StoreScratch{Src: bpf.RegA, N: base})
 		w.match(a, "outer", "tunnel")
@@ -57,9 +66,40 @@ func (w Want) Filter() ([]hostapi.FilterOp, error) {
 	a.label("no")
 	a.add(bpf.RetConstant{Val: 0})
 	a.label("yes")
-	a.add(bpf.RetConstant{Val: 1 << 18})
+	a.add(bpf.RetConstant{Val: everything})
 	return a.assemble()
 }
+
+// without refuses what goes from or to a port that is not wanted.
+func (w Want) without(a *assembler) {
+	a.add(bpf.LoadAbsolute{Off: 12, Size: 2})
+	a.jump(etherIPv4, "without-4", "")
+	a.jump(etherIPv6, "", "go")
+	a.add(bpf.LoadAbsolute{Off: sizeEther + 6, Size: 1})
+	a.jump(protocolTCP, "", "go")
+	a.add(bpf.LoadConstant{Dst: bpf.RegX, Val: sizeIPv6})
+	a.always("without-ports")
+	a.label("without-4")
+	a.add(bpf.LoadAbsolute{Off: sizeEther + 9, Size: 1})
+	a.jump(protocolTCP, "", "go")
+	a.add(bpf.LoadAbsolute{Off: sizeEther + 6, Size: 2}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0x1fff})
+	a.jump(0, "", "go")
+	a.add(bpf.LoadMemShift{Off: sizeEther})
+	a.label("without-ports")
+	for _, off := range []uint32{0, 2} {
+		a.add(bpf.LoadIndirect{Off: sizeEther + off, Size: 2})
+		for _, port := range w.Without {
+			a.jump(uint32(port), "without", "")
+		}
+	}
+	a.always("go")
+	a.label("without")
+	a.add(bpf.RetConstant{Val: 0})
+	a.label("go")
+}
+
+// everything is more bytes than a frame has.
+const everything = 1 << 18
 
 // base is the scratch word that has where the frame in question begins.
 const base = 0

@@ -19,6 +19,7 @@ type Point struct {
 	At   hostapi.CapturePoint
 	// Underlay: At has no link yet; it is the device that carries the host's tunnels.
 	Underlay bool
+	Outside  bool // not known to be the lab's: the host's own traffic may pass there
 }
 
 // Points reads points as users write them; see the usage of vxorch capture.
@@ -45,7 +46,7 @@ func Points(lab *inventory.Lab, words []string) (points []Point, err error) {
 				return nil, fmt.Errorf("point %s: no host is called %q", word, host)
 			}
 			if what == Underlay {
-				add(Point{Name: word, Host: host, Underlay: true})
+				add(Point{Name: word, Host: host, Underlay: true, Outside: true})
 				continue
 			}
 			if what != VTEP && what != "bridge" {
@@ -79,7 +80,7 @@ func Points(lab *inventory.Lab, words []string) (points []Point, err error) {
 			if netns, inner, ok := strings.Cut(link, "/"); ok {
 				at = hostapi.CapturePoint{Netns: netns, Link: inner}
 			}
-			add(Point{Name: word, Host: before, At: at})
+			add(Point{Name: word, Host: before, At: at, Outside: at.Netns == ""})
 		default:
 			return nil, fmt.Errorf("point %s: it names no container, VM or host of the inventory", word)
 		}
