@@ -225,7 +225,12 @@ func (d *doctor) underlay(p path) *report.Finding {
 			if _, known := d.After[f.Host].Counters[hostapi.CounterReversePath]; known {
 				f.Cause = strings.TrimSuffix(f.Cause, preflight.OrReversePath) // it did not count
 			}
-			f.Proof += d.rule(f.Host)
+			if drop, before := d.dropping(f.Host); drop != nil {
+				f.Proof += fmt.Sprintf("; %s dropped %d packets, then %d", called(*drop), before, drop.Packets)
+				if drop.Family != "ip" && drop.Family != "ip6" { // else iptables' own command does it
+					f.Mend = fmt.Sprintf("nft insert rule %s %s %s udp dport %d accept", drop.Family, drop.Table, drop.Chain, p.network.Port)
+				}
+			}
 			return &f
 		}
 	}
@@ -242,14 +247,16 @@ func (d *doctor) tried(n inventory.Network) []report.Finding {
 	return found
 }
 
-// rule names a rule of a host's that dropped packets meanwhile, as part of a proof.
-func (d *doctor) rule(host string) string {
-	for _, drop := range d.After[host].Drops {
-		if before, rose := d.rose(host, drop); rose && drop.Hook != hostapi.HookForward {
-			return fmt.Sprintf("; %s dropped %d packets, then %d", called(drop), before, drop.Packets)
+// dropping is a rule or a policy of a host's that dropped packets meanwhile, with
+// what it had counted before; nil: none did.
+func (d *doctor) dropping(host string) (drop *hostapi.Drop, before uint64) {
+	drops := d.After[host].Drops
+	for i := range drops {
+		if before, rose := d.rose(host, drops[i]); rose && drops[i].Hook != hostapi.HookForward {
+			return &drops[i], before
 		}
 	}
-	return ""
+	return nil, 0
 }
 
 // mtu looks at why a full packet does not pass where small ones do.
