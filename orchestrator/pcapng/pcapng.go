@@ -1,13 +1,18 @@
 // Package pcapng writes packets of several points into one file for Wireshark and
-// its like: https://datatracker.ietf.org/doc/draft-ietf-opsawg-pcapng. Of what the
-// format has it writes what a merged capture needs: sections, interfaces with
-// names and comments, and packets with the direction that they had.
+// its like: https://datatracker.ietf.org/doc/draft-ietf-opsawg-pcapng. It makes of
+// gopacket's writer what a merged capture needs: interfaces with names and
+// comments, and packets with the direction that they had.
 package pcapng
 
 import (
-	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 )
 
 // Interface is a point that packets were seen at.
@@ -25,101 +30,45 @@ type Packet struct {
 	Data      []byte
 }
 
-// Blocks and options (draft §4).
-const (
-	blockSection   = 0x0A0D0D0A
-	blockInterface = 1
-	blockPacket    = 6
-	byteOrder      = 0x1A2B3C4D
-	linkEthernet   = 1
-
-	optionEnd         = 0
-	optionComment     = 1
-	optionName        = 2 // if_name
-	optionDescription = 3 // if_description
-	optionResolution  = 9 // if_tsresol
-	optionApplication = 4 // shb_userappl
-	optionFlags       = 2 // epb_flags
-
-	nanoseconds = 9
-	inbound     = 1
-	outbound    = 2
-)
-
 // Writer writes one section.
-type Writer struct{ w io.Writer }
+type Writer struct{ w *pcapgo.NgWriter }
 
-// NewWriter begins a file with those interfaces.
+// NewWriter begins a file with those interfaces, one at least.
 func NewWriter(w io.Writer, application string, interfaces []Interface) (*Writer, error) {
-	out := &Writer{w}
-	body := binary.LittleEndian.AppendUint32(nil, byteOrder)
-	body = binary.LittleEndian.AppendUint16(body, 1)       // major version
-	body = binary.LittleEndian.AppendUint16(body, 0)       // minor
-	body = binary.LittleEndian.AppendUint64(body, 1<<64-1) // length of the section: not known
-	body = text(body, optionApplication, application)
-	all := block(nil, blockSection, end(body))
-	for _, i := range interfaces {
-		body := binary.LittleEndian.AppendUint32(nil, linkEthernet) // 16 bits, and 16 that are reserved
-		body = binary.LittleEndian.AppendUint32(body, uint32(i.Snaplen))
-		body = text(text(text(body, optionName, i.Name), optionDescription, i.Description), optionComment, i.Comment)
-		body = option(body, optionResolution, []byte{nanoseconds})
-		all = block(all, blockInterface, end(body))
+	if len(interfaces) == 0 {
+		return nil, errors.New("begin a capture file: no interface")
 	}
-	_, err := w.Write(all)
-	return out, err
-}
-
-// Write writes packets, in one call of the writer's.
-func (w *Writer) Write(packets []Packet) error {
-	var all []byte
-	for _, p := range packets {
-		at := uint64(p.Time.UnixNano())
-		body := binary.LittleEndian.AppendUint32(nil, uint32(p.Interface))
-		body = binary.LittleEndian.AppendUint32(body, uint32(at>>32))
-		body = binary.LittleEndian.AppendUint32(body, uint32(at))
-		body = binary.LittleEndian.AppendUint32(body, uint32(len(p.Data)))
-		body = binary.LittleEndian.AppendUint32(body, uint32(p.Length))
-		body = padded(append(body, p.Data...))
-		way := uint32(inbound)
-		if p.Outgoing {
-			way = outbound
+	options := pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: application}}
+	file, err := pcapgo.NewNgWriterInterface(w, point(interfaces[0]), options)
+	if err != nil {
+		return nil, fmt.Errorf("begin a capture file: %w", err)
+	}
+	for _, i := range interfaces[1:] {
+		if _, err := file.AddInterface(point(i)); err != nil {
+			return nil, fmt.Errorf("begin a capture file: %w", err)
 		}
-		body = option(body, optionFlags, binary.LittleEndian.AppendUint32(nil, way))
-		all = block(all, blockPacket, end(body))
 	}
-	_, err := w.w.Write(all)
-	return err
+	return &Writer{file}, file.Flush()
 }
 
-// block appends a block with that body to b.
-func block(b []byte, kind uint32, body []byte) []byte {
-	size := uint32(len(body) + 12)
-	b = binary.LittleEndian.AppendUint32(b, kind)
-	b = binary.LittleEndian.AppendUint32(b, size)
-	b = append(b, body...)
-	return binary.LittleEndian.AppendUint32(b, size)
-}
-
-func option(b []byte, code uint16, value []byte) []byte {
-	b = binary.LittleEndian.AppendUint16(b, code)
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(value)))
-	return padded(append(b, value...))
-}
-
-// text appends an option that may be left out.
-func text(b []byte, code uint16, value string) []byte {
-	if value == "" {
-		return b
+func point(i Interface) pcapgo.NgInterface {
+	return pcapgo.NgInterface{
+		Name: i.Name, Description: i.Description, Comment: i.Comment,
+		LinkType: layers.LinkTypeEthernet, SnapLength: uint32(i.Snaplen),
 	}
-	return option(b, code, []byte(value[:min(len(value), 1<<16-1)]))
 }
 
-func end(b []byte) []byte { return option(b, optionEnd, nil) }
-
-// padded fills b up to 32 bits. What it is appended to is aligned itself.
-func padded(b []byte) []byte {
-	for len(b)%4 != 0 {
-		b = append(b, 0)
+// Write writes packets and hands them on to whoever reads the file.
+func (w *Writer) Write(packets []Packet) error {
+	for _, p := range packets {
+		info := gopacket.CaptureInfo{Timestamp: p.Time, CaptureLength: len(p.Data), Length: p.Length, InterfaceIndex: p.Interface}
+		way := pcapgo.NgEpbFlagDirectionInbound
+		if p.Outgoing {
+			way = pcapgo.NgEpbFlagDirectionOutbound
+		}
+		if err := w.w.WritePacketWithOptions(info, p.Data, pcapgo.NgPacketOptions{Flags: &pcapgo.NgEpbFlags{Direction: way}}); err != nil {
+			return err
+		}
 	}
-	return b
+	return w.w.Flush()
 }
