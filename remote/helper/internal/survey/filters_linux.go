@@ -2,7 +2,6 @@ package survey
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 
 	"github.com/vishvananda/netlink/nl"
@@ -81,37 +80,9 @@ func dump(kind int) ([][]byte, error) {
 
 // parseChain gives a base chain that forwards and drops by policy.
 func parseChain(message []byte) (f hostapi.Filter, ok bool) {
-	if len(message) < nl.SizeofNfgenmsg {
-		return f, false
-	}
-	family, known := families[message[0]]
-	attributes, err := nl.ParseRouteAttr(message[nl.SizeofNfgenmsg:])
-	if err != nil || !known {
-		return f, false
-	}
-	f.Family = family.name
-	forwards, drops := false, false
-	for _, a := range attributes {
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
-		case unix.NFTA_CHAIN_TABLE:
-			f.Table = unix.ByteSliceToString(a.Value)
-		case unix.NFTA_CHAIN_NAME:
-			f.Chain = unix.ByteSliceToString(a.Value)
-		case unix.NFTA_CHAIN_POLICY:
-			drops = len(a.Value) == 4 && binary.BigEndian.Uint32(a.Value) == dropPolicy
-		case unix.NFTA_CHAIN_HOOK:
-			hook, err := nl.ParseRouteAttr(a.Value)
-			if err != nil {
-				return f, false
-			}
-			for _, h := range hook {
-				if h.Attr.Type == unix.NFTA_HOOK_HOOKNUM && len(h.Value) == 4 {
-					forwards = binary.BigEndian.Uint32(h.Value) == forwardHook
-				}
-			}
-		}
-	}
-	return f, forwards && drops
+	key, d, ok := parseBase(message)
+	f = hostapi.Filter{Family: families[key.family].name, Table: key.table, Chain: key.chain}
+	return f, ok && d.drops && d.hook == hostapi.HookForward
 }
 
 // nameBridges notes at each filter which bridges the rules of its table name: a
