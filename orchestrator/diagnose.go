@@ -114,15 +114,6 @@ func (s *session) evidence(ctx context.Context, in plan.Inputs, hosts []string, 
 	return e
 }
 
-// among calls f for every one of hosts at once and waits for all.
-func among(hosts []string, f func(name string)) {
-	var wg sync.WaitGroup
-	for _, name := range hosts {
-		wg.Go(func() { f(name) })
-	}
-	wg.Wait()
-}
-
 func (s *session) inspect(ctx context.Context, name string, probes []report.Probe, seen []hostapi.Neighbour) (hostapi.Inspection, error) {
 	inspector, ok := s.host(name).(hostapi.Inspector)
 	if !ok {

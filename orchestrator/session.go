@@ -72,9 +72,12 @@ func (s *session) host(name string) hostapi.Host {
 }
 
 // each calls f for every host to work on at once and waits for all.
-func (s *session) each(f func(name string)) {
+func (s *session) each(f func(name string)) { among(s.chosen, f) }
+
+// among calls f for every one of hosts at once and waits for all.
+func among(hosts []string, f func(name string)) {
 	var wg sync.WaitGroup
-	for _, name := range s.chosen {
+	for _, name := range hosts {
 		wg.Go(func() { f(name) })
 	}
 	wg.Wait()
