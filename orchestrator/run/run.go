@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -347,7 +348,11 @@ func (r *Run) Errs() []error {
 // its VMs, or some of these.
 func (r *Run) fail(ctx context.Context, host, stage string, cause error) error {
 	if errors.Is(context.Cause(ctx), ErrTimeout) {
-		cause = fmt.Errorf("%w: %w", ErrTimeout, cause)
+		if at, named := strings.CutSuffix(cause.Error(), ": "+ErrTimeout.Message); named { // by whoever waited
+			cause = fmt.Errorf("%w: %s", ErrTimeout, at)
+		} else {
+			cause = fmt.Errorf("%w: %w", ErrTimeout, cause)
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
