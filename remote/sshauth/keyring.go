@@ -232,9 +232,9 @@ func find(signers []ssh.Signer, key ssh.PublicKey) ssh.Signer {
 	return nil
 }
 
-// Refused is the error of a host that accepts methods, but nothing that user
-// had to offer.
-func (k *Keyring) Refused(user, address string, methods []string, cause error) *hostapi.Error {
+// Refused is the error of a host at address and port that accepts methods, but
+// nothing that user had to offer.
+func (k *Keyring) Refused(user, address string, port int, methods []string, cause error) *hostapi.Error {
 	var offered []string
 	for i, s := range k.signers {
 		offered = append(offered, fmt.Sprintf("%s %s (%s)", s.PublicKey().Type(), ssh.FingerprintSHA256(s.PublicKey()), k.sources[i]))
@@ -242,7 +242,7 @@ func (k *Keyring) Refused(user, address string, methods []string, cause error) *
 	if k.told > 0 {
 		offered = append(offered, "a password")
 	}
-	e := failure(hostapi.KindAuth, "let the key in on the host: ssh-copy-id "+user+"@"+address,
+	e := failure(hostapi.KindAuth, fmt.Sprintf("let the key in on the host: ssh-copy-id -p %d %s@%s", port, user, address),
 		"the host refused user %q: offered %s; it accepts %s", user, strings.Join(offered, ", "), strings.Join(methods, ", "))
 	asks := slices.Contains(methods, "password") || slices.Contains(methods, "keyboard-interactive")
 	switch {

@@ -199,7 +199,7 @@ func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*
 		}
 		return nil, reason
 	case authenticating:
-		return nil, keys.Refused(t.User, t.Address, methods, err)
+		return nil, keys.Refused(t.User, t.Address, t.Port, methods, err)
 	case dropped(err):
 		return nil, &droppedEarly{failure(hostapi.KindUnreachable,
 			"sshd drops connections when many come at once (MaxStartups), from addresses it has banned (PerSourcePenalties), or by a firewall",

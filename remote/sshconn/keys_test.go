@@ -1,6 +1,7 @@
 package sshconn_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -114,7 +115,7 @@ func TestRefusedKeysAreListed(t *testing.T) {
 	tgt := target(s)
 	tgt.Identity = []string{file}
 	refused(t, tgt, sshconn.Options{AgentSocket: serveAgent(t, held.Private())}, hostapi.ErrAuth,
-		"ssh-ed25519 "+ssh.FingerprintSHA256(key.PublicKey())+" ("+file+")", ssh.FingerprintSHA256(held.PublicKey())+" (the agent)", "accepts publickey", "ssh-copy-id")
+		"ssh-ed25519 "+ssh.FingerprintSHA256(key.PublicKey())+" ("+file+")", ssh.FingerprintSHA256(held.PublicKey())+" (the agent)", "accepts publickey", fmt.Sprintf("ssh-copy-id -p %d ", s.Port))
 }
 
 func TestUnusableKeys(t *testing.T) {
