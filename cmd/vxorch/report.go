@@ -84,7 +84,10 @@ func storedRun(c *cli.Context, s streams) (*report.Result, error) {
 		return result, err
 	}
 	result, err := store().Load(name, c.Int("run"))
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist) && c.Int("run") != 0:
+		return nil, &usageError{err.Error(), "vxorch report --list shows those that are kept"}
+	case errors.Is(err, os.ErrNotExist):
 		return nil, &usageError{err.Error(), "vxorch deploy or verify makes one"}
 	}
 	return result, err
