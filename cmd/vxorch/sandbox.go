@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,7 +22,11 @@ func sandboxVerb(s streams) *cli.Command {
 	state := &cli.StringFlag{Name: "state", Usage: "keep sandboxes under `DIR`", EnvVars: []string{"VXORCH_SANDBOX_STATE"}, Value: sandbox.DefaultState}
 	flags := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{name, state}, more...) }
 	open := func(c *cli.Context) (*sandbox.Sandbox, error) {
-		return sandbox.Open(c.String("state"), c.String("name"))
+		box, err := sandbox.Open(c.String("state"), c.String("name"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &usageError{fmt.Sprintf("there is no sandbox %s", c.String("name")), "vxorch sandbox up starts one; --name names another"}
+		}
+		return box, err
 	}
 	// onHost is a verb about one host of the sandbox.
 	onHost := func(name, usage string, do func(*cli.Context, *sandbox.Sandbox, string) error) *cli.Command {
