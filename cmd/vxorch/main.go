@@ -184,7 +184,7 @@ func newApp(s streams) *cli.App {
 		},
 		Commands: []*cli.Command{
 			initVerb(s), validateVerb(s), checkVerb(s), planVerb(s), deployVerb(s), verifyVerb(s), statusVerb(s), reportVerb(s), traceVerb(s), captureVerb(s), destroyVerb(s), prepareVerb(s), cleanVerb(s),
-			sandboxVerb(s), versionVerb(s),
+			sandboxVerb(s), versionVerb(s), completionVerb(s),
 		},
 	}
 }
