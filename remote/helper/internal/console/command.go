@@ -38,17 +38,26 @@ func (c *Console) shell(ctx context.Context, command string) (output string, exi
 
 func shellLine(command string) string { return "sh -c " + quote(command) + " </dev/null" }
 
-// asRoot is shell with root's rights. The exit code is sudo's 1 if it refuses.
+// asRoot is shell with root's rights, without the kernel's messages. The exit code
+// is sudo's 1 if it refuses, and the shell's 127 if there is none.
 func (c *Console) asRoot(ctx context.Context, command string) (output string, exit int, err error) {
-	return c.command(ctx, c.session.rootLine(command))
+	line := shellLine(quiet + command)
+	if !c.session.root {
+		line = "sudo -n " + line
+	}
+	return c.command(ctx, line)
 }
 
-func (s *session) rootLine(command string) string {
-	if s.root {
-		return shellLine(command)
-	}
-	return "sudo -n " + shellLine(command)
-}
+// printk is a guest's file whose first number is the level of the kernel's messages
+// that its console shows.
+const printk = "/proc/sys/kernel/printk"
+
+// quiet begins a command of root's during which the kernel keeps its messages off
+// the console. A shell does it by itself: each program that an emulated guest starts
+// takes as long as a ping. What was before comes back however the command ends, and
+// also when nobody listens any more. Where it cannot be done it is not.
+const quiet = "{ read -r l m <" + printk + " && echo 1 >" + printk +
+	" && trap 'echo $l >" + printk + "' EXIT && trap 'exit 130' HUP INT TERM; } 2>/dev/null; "
 
 // quote makes one word of text for a shell.
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

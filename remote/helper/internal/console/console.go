@@ -47,7 +47,8 @@ type Console struct {
 	password string   // kept out of Tail
 
 	// mute: terminal queries are not answered. Line editors ask until their echo is
-	// off; from then on an answer would be taken for the beginning of a command.
+	// off; once the command for that is typed an answer would be taken for the
+	// beginning of the next one. They take commands without an answer, too.
 	mute atomic.Bool
 
 	mu     sync.Mutex
@@ -58,9 +59,8 @@ type Console struct {
 
 // session is a shell that answers.
 type session struct {
-	root     bool   // it is root's
-	sudo     bool   // else: sudo makes it so without a password
-	loglevel string // of kernel messages on the console, before; empty: not changed
+	root   bool // it is root's
+	noSudo bool // sudo is known not to make it so
 }
 
 // New takes a stream over. Close ends it.

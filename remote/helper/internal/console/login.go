@@ -30,7 +30,7 @@ const (
 // error then has the end of what the console said. It is of KindAuth if the guest
 // refuses the password.
 //
-// The shell's echo and the kernel's messages on the console are off until Leave.
+// The shell's echo is off until Leave.
 func (c *Console) Login(ctx context.Context, user, password string) error {
 	giveBack, err := c.take(ctx)
 	if err != nil {
@@ -48,16 +48,7 @@ func (c *Console) Login(ctx context.Context, user, password string) error {
 	c.session = nil
 	c.mute.Store(false)
 	l := login{Console: c, user: user, password: password}
-	if err := l.run(ctx); err != nil {
-		return err
-	}
-	c.mute.Store(true)
-	c.session = &session{}
-	if err := c.furnish(ctx); err != nil {
-		c.session = nil
-		return err
-	}
-	return nil
+	return l.run(ctx)
 }
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
@@ -114,11 +105,10 @@ func (l *login) run(ctx context.Context) error {
 		case morePrompt:
 			text = "\x03"
 		case shellPrompt:
-			ok, err := l.confirm(ctx)
-			if err != nil {
+			if l.session, err = l.confirm(ctx); err != nil {
 				return l.failed(ctx, err)
 			}
-			if ok {
+			if l.session != nil {
 				return nil
 			}
 			text, patience = "\r", l.options.Patience
@@ -162,41 +152,29 @@ func (c *Console) nextPrompt(ctx context.Context, from int64, patience time.Dura
 	}
 }
 
-// confirm tells whether what looks like a shell's prompt is one, and turns its
-// echo off: a long command's would wrap.
-func (c *Console) confirm(ctx context.Context) (bool, error) {
+// confirm tells whether what looks like a shell's prompt is one, and whose; and
+// turns its echo off: a long command's would wrap. All of it is one command, and
+// the answer its exit code, which no message of the kernel's gets into: root is who
+// may write what only root may.
+func (c *Console) confirm(ctx context.Context) (*session, error) {
 	within, cancel := context.WithTimeout(ctx, confirmation)
 	defer cancel()
-	_, _, err := c.exchange(within, "stty -echo cols 500")
+	c.mute.Store(true) // before the line is typed: what asks now asks too late
+	_, exit, err := c.exchange(within, "stty -echo cols 500; test -w "+printk)
 	if err != nil && ctx.Err() == nil && within.Err() != nil {
 		// Not interrupted: it may be the guest's boot that speaks here.
-		return false, nil
+		c.mute.Store(false)
+		return nil, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return nil, err
+	}
+	return &session{root: exit == 0}, nil
 }
 
-// furnish learns what is needed of a new session and keeps the kernel quiet.
-func (c *Console) furnish(ctx context.Context) error {
-	output, _, err := c.shell(ctx, "id -u; cat /proc/sys/kernel/printk")
-	if err != nil {
-		return err
-	}
-	// The printk file's first number is the level that the console shows.
-	fields := strings.Fields(output)
-	c.session.root = len(fields) > 0 && fields[0] == "0"
-	output, code, err := c.asRoot(ctx, "dmesg -n 1 && echo quiet; true")
-	if err != nil {
-		return err
-	}
-	c.session.sudo = !c.session.root && code == 0
-	if len(fields) > 1 && strings.Contains(output, "quiet") {
-		c.session.loglevel = fields[1]
-	}
-	return nil
-}
-
-// Leave gives the console back as a person expects it, with the shell's echo and
-// the kernel's messages. Without a session it does nothing.
+// Leave gives the console back as a person expects it, with the shell's echo: the
+// kernel's messages are off while a command of root's runs and not longer. Without
+// a session it does nothing.
 //
 // The session stays: a guest that logs in for every proof is what a proof would
 // wait for, and who reaches the console is root on the host and of the guest's
@@ -207,17 +185,12 @@ func (c *Console) Leave(ctx context.Context) error {
 		return err
 	}
 	defer giveBack()
-	s := c.session
-	if s == nil {
+	if c.session == nil {
 		return nil
-	}
-	line := "stty echo cols 80"
-	if s.loglevel != "" {
-		line = s.rootLine("dmesg -n "+s.loglevel) + "; " + line
 	}
 	c.session = nil
 	from := c.mark()
-	if _, _, err := c.command(ctx, line); err != nil {
+	if _, _, err := c.command(ctx, "stty echo cols 80"); err != nil {
 		return err
 	}
 	// A shell that asks for the cursor's place waits for the answer before it shows

@@ -55,12 +55,7 @@ func (c *Console) Ping(ctx context.Context, targets []netip.Addr, tries int) ([]
 		if c.session == nil {
 			return nil, errNoSession()
 		}
-		// Busybox' ping needs root's rights where it has no setuid bit.
-		run := c.shell
-		if c.session.sudo {
-			run = c.asRoot
-		}
-		output, exit, err := run(ctx, pingScript(batch, tries))
+		output, exit, err := c.ping(ctx, pingScript(batch, tries))
 		if err != nil {
 			return nil, err
 		}
@@ -72,6 +67,20 @@ func (c *Console) Ping(ctx context.Context, targets []netip.Addr, tries int) ([]
 		}
 	}
 	return results, nil
+}
+
+// ping runs a script of pings with root's rights where there are any: busybox' ping
+// needs them where it has no setuid bit.
+func (c *Console) ping(ctx context.Context, script string) (output string, exit int, err error) {
+	if !c.session.noSudo {
+		output, exit, err = c.asRoot(ctx, script)
+		// The script's own code is 0: it ends with wait.
+		if err != nil || exit == 0 || c.session.root {
+			return output, exit, err
+		}
+		c.session.noSudo = true
+	}
+	return c.shell(ctx, script)
 }
 
 // pingScript pings every target in the background and says a line of each: a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -40,10 +41,29 @@ func terminal(t testing.TB) (master *os.File, path string) {
 	return os.NewFile(uintptr(again), "pty"), fmt.Sprintf("/dev/pts/%d", number)
 }
 
-// guarded is a command that cannot change what the machine's kernel says on the
-// machine's console, which no namespace keeps apart.
-func guarded(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "setpriv", append([]string{"--bounding-set=-syslog,-sys_admin", "--"}, args...)...)
+// printk is where a kernel's messages are kept off its console. No namespace keeps
+// that apart: what the tests' shells find there is a file of the test's own.
+const printk = "/proc/sys/kernel/printk"
+
+func ownPrintk(t testing.TB) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "printk")
+	must(t, os.WriteFile(path, []byte("4\t4\t1\t7\n"), 0o644))
+	must(t, unix.Mount(path, printk, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(printk, unix.MNT_DETACH)) })
+}
+
+// loglevel waits until the console's is as wanted.
+func loglevel(t testing.TB, want string) {
+	t.Helper()
+	got := ""
+	for ctx := within(t, 10*time.Second); got != want; time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(printk)
+		must(t, err)
+		if got, _, _ = strings.Cut(strings.TrimSpace(string(text)), "\t"); ctx.Err() != nil {
+			t.Fatalf("the kernel's messages: level %q, want %q", got, want)
+		}
+	}
 }
 
 // shell runs a program on a terminal of its own and gives a console to it.
@@ -55,10 +75,11 @@ func shell(t testing.TB, env []string, args ...string) *console.Console {
 		}
 		t.Skipf("%s is missing", args[0])
 	}
+	ownPrintk(t)
 	master, path := terminal(t)
 	slave, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
 	must(t, err)
-	cmd := guarded(context.Background(), args...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
@@ -167,6 +188,7 @@ func guestFiles(t *testing.T) (login string) {
 func getty(t *testing.T) *console.Console {
 	t.Helper()
 	login := guestFiles(t)
+	ownPrintk(t)
 	master, path := terminal(t)
 	// A serial line is there between two gettys, too.
 	line, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
@@ -176,7 +198,7 @@ func getty(t *testing.T) *console.Console {
 	go func() {
 		defer close(stopped)
 		for ctx.Err() == nil {
-			cmd := guarded(ctx, "busybox", "getty", "-L", "-l", login, "115200", strings.TrimPrefix(path, "/dev/"), "vt100")
+			cmd := exec.CommandContext(ctx, "busybox", "getty", "-L", "-l", login, "115200", strings.TrimPrefix(path, "/dev/"), "vt100")
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			cmd.Run()
 		}
@@ -273,9 +295,37 @@ func TestAddressesAndPingsByRealShells(t *testing.T) {
 		if r := results[3]; r.Sent != 2 || r.Error != nil {
 			t.Errorf("nobody there: %+v", r)
 		}
+		loglevel(t, "4")
 		if r := results[4]; r.Error == nil || !strings.Contains(r.Error.Message, "unreachable") {
 			t.Errorf("no route: %+v", r)
 		}
+	})
+}
+
+// TestTheKernelIsQuietWhileRootWorks also if what runs is given up: its messages
+// come back.
+func TestTheKernelIsQuietWhileRootWorks(t *testing.T) {
+	shells(t, func(t *testing.T, c *console.Console) {
+		ctx := within(t, 30*time.Second)
+		must(t, c.Login(ctx, "", ""))
+		loglevel(t, "4")
+		link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "quiet0"}} // where nobody answers
+		must(t, netlink.LinkAdd(link))
+		t.Cleanup(func() { must(t, netlink.LinkDel(link)) })
+		must(t, netlink.LinkSetUp(link))
+		must(t, netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 7, 1, 1), Mask: net.CIDRMask(24, 32)}}))
+		given, giveUp := context.WithCancel(ctx)
+		ended := make(chan error)
+		go func() {
+			_, err := c.Ping(given, []netip.Addr{netip.MustParseAddr("10.7.1.9")}, 3)
+			ended <- err
+		}()
+		loglevel(t, "1")
+		giveUp()
+		if err := <-ended; !errors.Is(err, hostapi.ErrCanceled) {
+			t.Errorf("Ping: %v", err)
+		}
+		loglevel(t, "4")
 	})
 }
 
