@@ -26,7 +26,8 @@ type Options struct {
 	// Patience is how long a guest may be silent before return is pressed again
 	// to see whether it is there; 0: 200 ms. It grows while nothing comes.
 	Patience time.Duration
-	// Settle is how long nothing may follow a prompt for it to be one; 0: 100 ms.
+	// Settle is how long nothing may follow a prompt for it to be one; 0: 100 ms. A
+	// fifth of it does for the prompt of a shell's that return alone has brought.
 	Settle time.Duration
 }
 

@@ -128,21 +128,28 @@ func (l *login) failed(ctx context.Context, cause error) error {
 }
 
 // nextPrompt waits for a prompt in what is said from a place on that nothing
-// follows for a moment; noPrompt if nothing more came for a time of patience.
+// follows for a moment; noPrompt if nothing more came for a time of patience. The
+// moment is short after a shell's prompt that is all that was said: a session that
+// stood answers return so, and its shell is asked whether it is one.
 func (c *Console) nextPrompt(ctx context.Context, from int64, patience time.Duration) (prompt, error) {
 	for {
 		var seen prompt
 		var at int64
+		var alone bool
 		ok, err := c.await(ctx, patience, func() bool {
 			var text string
 			text, at, _ = c.look(max(from, c.mark()-longestPrompt-1))
-			seen = promptOf(text)
+			seen, alone = promptOf(text), !strings.Contains(strings.TrimLeft(text, "\n"), "\n")
 			return seen != noPrompt
 		})
 		if err != nil || !ok {
 			return noPrompt, err
 		}
-		more, err := c.await(ctx, c.options.Settle, func() bool { return c.mark() != at })
+		settle := c.options.Settle
+		if seen == shellPrompt && alone {
+			settle /= 5
+		}
+		more, err := c.await(ctx, settle, func() bool { return c.mark() != at })
 		if err != nil {
 			return noPrompt, err
 		}
