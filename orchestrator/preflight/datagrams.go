@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -87,7 +86,7 @@ func (j *judge) takesPart(host string) bool {
 
 // port judges all ways by one port: each by the first thing that is wrong.
 func (j *judge) port(port int, ways map[pair]*way) {
-	all := slices.SortedFunc(maps.Keys(ways), func(a, b pair) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+	all := slices.SortedFunc(maps.Keys(ways), byName)
 	bad := map[string]map[pair]bool{}
 	note := func(what string, p pair) {
 		if bad[what] == nil {

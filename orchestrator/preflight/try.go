@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -132,7 +133,10 @@ func groups(ground plan.Ground) []group {
 // pair is a direction between two hosts.
 type pair struct{ from, to string }
 
-// pairs gives the pairs to try, both directions of each.
+func byName(a, b pair) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) }
+
+// pairs gives the pairs of hosts, which are sorted, to try: both directions of
+// each.
 func pairs(hosts []string, seed uint64) []pair {
 	var out []pair
 	if len(hosts) <= allPairs {
@@ -161,12 +165,7 @@ func pairs(hosts []string, seed uint64) []pair {
 	for p := range chosen {
 		out = append(out, p)
 	}
-	slices.SortFunc(out, func(a, b pair) int {
-		if a.from != b.from {
-			return slices.Index(hosts, a.from) - slices.Index(hosts, b.from)
-		}
-		return slices.Index(hosts, a.to) - slices.Index(hosts, b.to)
-	})
+	slices.SortFunc(out, byName)
 	return out
 }
 
