@@ -12,6 +12,7 @@ import (
 
 	"vxorch/inventory"
 	"vxorch/orchestrator/history"
+	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
 	"vxorch/remote/hostapi"
 )
@@ -56,7 +57,10 @@ func (s *session) nameLeft(known map[string]history.Host, facts map[string]hosta
 		if s.stays(name, k, facts) {
 			continue
 		}
-		row := report.Left{Name: baseName(name), Address: k.Address, Since: k.When, Destroy: destroyCommand(s.lab.Name, baseName(name), k)}
+		row := report.Left{Name: baseName(name), Address: k.Address, Since: k.When, Destroy: plan.DestroyCommand(s.lab.Name, inventory.Host{
+			Name: baseName(name), Address: k.Address,
+			SSH: inventory.SSH{User: k.User, Port: k.Port, Identity: k.Identity, KnownHosts: k.KnownHosts},
+		})}
 		s.left = append(s.left, row)
 		s.warn(Warning{
 			fmt.Sprintf("host %s (%s) left the inventory, and lab %s still stands there, deployed %s UTC", row.Name, row.Address, s.lab.Name, k.When.Format("2006-01-02 15:04")),
@@ -158,39 +162,4 @@ func absolute(files []string) []string {
 		all = append(all, file)
 	}
 	return all
-}
-
-// destroyCommand is the command that takes the lab away from one host.
-func destroyCommand(lab, name string, k history.Host) string {
-	address := k.Address
-	if port := cmp.Or(k.Port, sshPort); port != sshPort {
-		address = endpoint(address, port)
-	}
-	if k.User != "" {
-		address = k.User + "@" + address
-	}
-	words := []string{"vxorch", "destroy", "--lab", lab, "--host", name + "=" + address}
-	if len(k.Identity) > 0 {
-		words = append(words, "--identity", k.Identity[0])
-	}
-	if len(k.KnownHosts) > 0 {
-		words = append(words, "--known-hosts", k.KnownHosts[0])
-	}
-	for i, word := range words {
-		words[i] = shellWord(word)
-	}
-	return strings.Join(words, " ")
-}
-
-// shellWord writes a word so that a shell reads it as it is; a leading ~/ means
-// the home directory to both.
-func shellWord(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
-	}
-	rest := strings.TrimPrefix(word, "~/")
-	if strings.ContainsFunc(rest, func(r rune) bool { return !plain(r) }) {
-		return word[:len(word)-len(rest)] + "'" + strings.ReplaceAll(rest, "'", `'\''`) + "'"
-	}
-	return word
 }

@@ -45,18 +45,18 @@ func (d *deployment) refuseForeign(host string) {
 // refuse makes an object of a wanted name a problem unless it is the lab's.
 func (d *deployment) refuse(host, kind, name string, mark *hostapi.Mark) {
 	if mark == nil || mark.Lab != d.lab.Name {
-		p := &Problem{host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)), inTheWay(host, mark)}
+		p := &Problem{host, fmt.Sprintf("%s %s exists already and %s", kind, name, owner(mark)), d.inTheWay(host, mark)}
 		d.problems = append(d.problems, p)
 		d.taken[object{host, kind, name}] = p
 	}
 }
 
 // inTheWay is the way out of an object that is not the lab's.
-func inTheWay(host string, m *hostapi.Mark) string {
+func (d *deployment) inTheWay(host string, m *hostapi.Mark) string {
 	if m == nil {
 		return "choose another name in the inventory, or remove it by hand if nobody needs it"
 	}
-	return fmt.Sprintf("choose another name in the inventory, or take that lab away: vxorch destroy --lab %s --host %s", m.Lab, host)
+	return "choose another name in the inventory, or take that lab away: " + DestroyCommand(m.Lab, d.lab.Host(host))
 }
 
 func owner(m *hostapi.Mark) string {
