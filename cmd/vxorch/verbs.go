@@ -134,6 +134,9 @@ func deployVerb(s streams) *cli.Command {
 		OnUsageError: badUsage,
 		Action: func(c *cli.Context) error {
 			if c.Bool("dry-run") {
+				if err := plainFormat(c, "--dry-run"); err != nil {
+					return err
+				}
 				return runPlan(c, s)
 			}
 			outcome, err := onHosts(c, s, func(ctx context.Context, o *orchestrator.Controller, lab *inventory.Lab, ask asker) orchestrator.Outcome {
