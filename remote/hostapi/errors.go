@@ -18,7 +18,7 @@ const (
 	KindPermission  Kind = 8  // the user on the host may not
 	KindCanceled    Kind = 9  // the caller gave up
 	KindLost        Kind = 10 // the connection or the helper ended
-	KindUnreachable Kind = 11 // no connection to the host
+	KindUnreachable Kind = 11 // no connection to the host, or from there to a probe's target
 	KindAuth        Kind = 12 // the host refused every key
 	KindHostKey     Kind = 13 // the host's key is unknown or changed
 	KindHelper      Kind = 14 // the helper could not be brought up

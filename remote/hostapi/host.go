@@ -119,7 +119,9 @@ type Probe struct {
 type TCPExchange struct {
 	Port  int  `json:"port"`            // of the serving side
 	Bytes int  `json:"bytes"`           // at most 1 MiB
-	Serve bool `json:"serve,omitempty"` // serve one exchange at Target, which is this side's own address
+	Serve bool `json:"serve,omitempty"` // serve at Target, which is this side's own address
+	// Clients is how many exchanges to serve, in place of requests sent; 0 is 1.
+	Clients int `json:"clients,omitempty"`
 }
 
 // ProbeResult is what came of one probe.
@@ -128,5 +130,7 @@ type ProbeResult struct {
 	Received int           `json:"received"`
 	RTT      time.Duration `json:"rtt"`             // of the reply; 0 without one
 	Bytes    int           `json:"bytes,omitempty"` // ICMP payload of a Whole probe
-	Error    *Error        `json:"error,omitempty"` // why nothing could be sent
+	// Error is why nothing could be sent, or why an exchange did not come about. It
+	// is of KindUnreachable where there is no route, or nobody took the connection.
+	Error *Error `json:"error,omitempty"`
 }

@@ -410,6 +410,19 @@ func (b *bench) probe() {
 			b.Errorf("side %d of a TCP exchange: %+v, want it done", i, r)
 		}
 	}
+	serving.TCP.Clients = 2
+	for i, r := range b.probes(exchange, serving, exchange) {
+		if want := []int{1, 2, 1}[i]; r.Error != nil || r.Received != want {
+			b.Errorf("side %d of two TCP exchanges with one: %+v, want %d done", i, r, want)
+		}
+	}
+	exchange.Target = netip.MustParseAddr("198.51.100.1")
+	away := hostapi.Probe{Netns: first.Netns, Target: exchange.Target}
+	for i, r := range b.probes(exchange, away) {
+		if r.Error == nil || r.Error.Kind != hostapi.KindUnreachable || r.Sent != 0 || r.Received != 0 {
+			b.Errorf("probe %d to where no route leads: %+v, want it unreachable", i, r)
+		}
+	}
 	// Many at once keep their order: those to nobody are at known places.
 	var many []hostapi.Probe
 	for i := range 20 {

@@ -40,7 +40,7 @@ func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 	from, source := m.route(links, p.Target)
 	if from == nil {
 		return hostapi.ProbeResult{Error: &hostapi.Error{
-			Kind: hostapi.KindInternal, Message: fmt.Sprintf("send to %v: network is unreachable", p.Target),
+			Kind: hostapi.KindUnreachable, Message: fmt.Sprintf("send to %v: network is unreachable", p.Target),
 		}}
 	}
 	result := hostapi.ProbeResult{Sent: tries}
@@ -55,15 +55,18 @@ func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 
 // exchange takes the other side to be there if it is reached.
 func (m *Machine) exchange(links map[string]*link, p hostapi.Probe) hostapi.ProbeResult {
-	result := hostapi.ProbeResult{Sent: 1, Bytes: p.TCP.Bytes}
+	result := hostapi.ProbeResult{Sent: max(p.TCP.Clients, 1), Bytes: p.TCP.Bytes}
 	from, source := m.route(links, p.Target)
 	switch {
 	case p.TCP.Port < 1 || p.TCP.Bytes < 1:
 		return hostapi.ProbeResult{Error: hostapi.AsError(invalid("no TCP exchange: %+v", *p.TCP))}
 	case from != nil && (source == p.Target) == p.TCP.Serve && (p.TCP.Serve || m.reaches(from, source, p.Target)):
-		result.Received, result.RTT = 1, 100*time.Microsecond+m.latency
+		result.Received, result.RTT = result.Sent, 100*time.Microsecond+m.latency
+	case from == nil:
+		result.Sent = 0
+		result.Error = &hostapi.Error{Kind: hostapi.KindUnreachable, Message: "TCP: network is unreachable"}
 	default:
-		result.Error = &hostapi.Error{Kind: hostapi.KindInternal, Message: "TCP: i/o timeout"}
+		result.Error = &hostapi.Error{Kind: hostapi.KindUnreachable, Message: "TCP: i/o timeout"}
 	}
 	return result
 }

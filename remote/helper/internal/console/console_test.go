@@ -641,7 +641,7 @@ func TestPingsOfBothKinds(t *testing.T) {
 			{Target: targets[1], Sent: 3},
 			{Target: targets[2], Sent: 2, Received: 1, RTT: 45 * time.Microsecond},
 			{Target: targets[3], Error: &hostapi.Error{
-				Kind:    hostapi.KindInternal,
+				Kind:    hostapi.KindUnreachable,
 				Message: "ping in the guest: PING 192.168.100.4 (192.168.100.4): 56 data bytes ping: sendto: Network is unreachable",
 			}},
 			{Target: targets[4], Sent: 3},

@@ -141,6 +141,9 @@ func (r *PingResult) read(line string) {
 	last, received, ok := counts(words)
 	if !ok {
 		r.Error = &hostapi.Error{Kind: hostapi.KindInternal, Message: "ping in the guest: " + oneLine(strings.Join(words[min(1, len(words)):], " "))}
+		if strings.Contains(line, "Network is unreachable") { // strerror(ENETUNREACH) of every libc
+			r.Error.Kind = hostapi.KindUnreachable
+		}
 		return
 	}
 	if r.Sent = last; received {

@@ -291,7 +291,7 @@ func TestWhatCannotBeSentIsAnErrorAtOnce(t *testing.T) {
 		t.Errorf("took %v, want no wait", took)
 	}
 	noRoute := func(to string) hostapi.ProbeResult {
-		return hostapi.ProbeResult{Error: &hostapi.Error{Kind: hostapi.KindInternal, Message: "no route to " + to}}
+		return hostapi.ProbeResult{Error: &hostapi.Error{Kind: hostapi.KindUnreachable, Message: "no route to " + to}}
 	}
 	unknown := hostapi.ProbeResult{Error: &hostapi.Error{Kind: hostapi.KindInvalid, Message: `there is no namespace "nobody"`}}
 	want := []hostapi.ProbeResult{

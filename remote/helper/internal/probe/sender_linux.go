@@ -350,7 +350,7 @@ func sendError(target netip.Addr, err error) *hostapi.Error {
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
 		return &hostapi.Error{
-			Kind:    hostapi.KindInternal,
+			Kind:    hostapi.KindUnreachable,
 			Message: fmt.Sprintf("no route to %s", target),
 			Hint:    "the sender's link is down or has no address in the target's subnet: deploy again",
 		}

@@ -4,12 +4,17 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vxorch/remote/hostapi"
 	"vxorch/remote/internal/ns"
@@ -17,6 +22,7 @@ import (
 
 const (
 	maxExchange = 1 << 20              // bytes
+	maxClients  = 10_000               // of one serving side
 	pause       = 5 * time.Millisecond // between tries to find the other side
 )
 
@@ -25,25 +31,36 @@ const (
 // the reason. Safe for concurrent use.
 func Exchange(ctx context.Context, p hostapi.Probe) hostapi.ProbeResult {
 	x, target := *p.TCP, p.Target.Unmap()
-	if !target.IsValid() || x.Port < 1 || x.Port > 1<<16-1 || x.Bytes < 1 || x.Bytes > maxExchange || p.Tries < 0 || p.Tries > maxTries {
+	if !target.IsValid() || x.Clients < 0 || x.Clients > maxClients || x.Port < 1 || x.Port > 1<<16-1 || x.Bytes < 1 || x.Bytes > maxExchange || p.Tries < 0 || p.Tries > maxTries {
 		return hostapi.ProbeResult{Error: &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("no TCP exchange: %+v with %s", x, target)}}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(cmp.Or(p.Tries, maxTries))*time.Second)
 	defer cancel()
 	at := netip.AddrPortFrom(target, uint16(x.Port)).String()
-	result := hostapi.ProbeResult{Sent: 1, Bytes: x.Bytes}
-	side := request
+	clients := max(x.Clients, 1)
+	result := hostapi.ProbeResult{Sent: clients, Bytes: x.Bytes}
+	var err error
 	if x.Serve {
-		side = serve
+		result.Received, result.RTT, err = serve(ctx, p.Netns, at, x.Bytes, clients)
+	} else if result.RTT, err = request(ctx, p.Netns, at, x.Bytes); err == nil {
+		result.Received = 1
 	}
-	took, err := side(ctx, p.Netns, at, x.Bytes)
 	if err != nil {
 		result.Error = &hostapi.Error{Kind: hostapi.KindInternal, Message: fmt.Sprintf("TCP: %v", err)}
-		return result
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			result.Sent, result.Error.Kind = 0, hostapi.KindInvalid
+		case errors.Is(err, unix.ENETUNREACH):
+			result.Sent, result.Error.Kind = 0, hostapi.KindUnreachable
+		case errors.Is(err, errNobody):
+			result.Error.Kind = hostapi.KindUnreachable
+		}
 	}
-	result.Received, result.RTT = 1, took
 	return result
 }
+
+// errNobody is of a request whose connection nobody took.
+var errNobody = errors.New("no connection")
 
 // request sends the data and takes the answer. It tries until the other side
 // listens.
@@ -58,7 +75,7 @@ func request(ctx context.Context, netns, at string, bytes int) (time.Duration, e
 		})
 	})
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%w: %w", errNobody, err)
 	}
 	defer closeWith(ctx, conn)()
 	data := pattern(bytes)
@@ -75,10 +92,11 @@ func request(ctx context.Context, netns, at string, bytes int) (time.Duration, e
 	return time.Since(began), nil
 }
 
-// serve answers one request.
-func serve(ctx context.Context, netns, at string, bytes int) (time.Duration, error) {
+// serve answers so many requests, and tells how many it has, and the last one's
+// time.
+func serve(ctx context.Context, netns, at string, bytes, clients int) (served int, took time.Duration, err error) {
 	var listener net.Listener
-	err := patiently(ctx, func() error { // an IPv6 address may still be tentative
+	err = patiently(ctx, func() error { // an IPv6 address may still be tentative
 		return ns.Do(netns, func() (err error) {
 			var config net.ListenConfig
 			config.SetMultipathTCP(false)
@@ -87,13 +105,35 @@ func serve(ctx context.Context, netns, at string, bytes int) (time.Duration, err
 		})
 	})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer closeWith(ctx, listener)()
-	conn, err := listener.Accept()
-	if err != nil {
-		return 0, err
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	for range clients {
+		conn, failed := listener.Accept()
+		if failed != nil {
+			mu.Lock()
+			err = failed
+			mu.Unlock()
+			break
+		}
+		group.Go(func() { // one that stalls keeps nobody else waiting
+			t, failed := answer(ctx, conn, bytes)
+			mu.Lock()
+			defer mu.Unlock()
+			if failed != nil {
+				err = failed
+				return
+			}
+			served, took = served+1, t
+		})
 	}
+	group.Wait()
+	return served, took, err
+}
+
+func answer(ctx context.Context, conn net.Conn, bytes int) (time.Duration, error) {
 	defer closeWith(ctx, conn)()
 	began := time.Now()
 	data := make([]byte, bytes)
@@ -101,8 +141,8 @@ func serve(ctx context.Context, netns, at string, bytes int) (time.Duration, err
 	if err != nil {
 		return 0, err
 	}
-	answer := binary.BigEndian.AppendUint32(nil, uint32(n))
-	_, err = conn.Write(binary.BigEndian.AppendUint32(answer, crc32.ChecksumIEEE(data)))
+	reply := binary.BigEndian.AppendUint32(nil, uint32(n))
+	_, err = conn.Write(binary.BigEndian.AppendUint32(reply, crc32.ChecksumIEEE(data)))
 	return time.Since(began), err
 }
 
@@ -116,13 +156,19 @@ func closeWith(ctx context.Context, c io.Closer) func() {
 	}
 }
 
-// patiently repeats f until it succeeds or ctx ends, and gives its last error.
+// patiently repeats f until it succeeds or ctx ends, and gives its last error that
+// the end of ctx is not the reason of.
 func patiently(ctx context.Context, f func() error) error {
+	var last error
 	for {
 		err := f()
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil && last == nil {
 			return err
 		}
+		if ctx.Err() != nil {
+			return last
+		}
+		last = err
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

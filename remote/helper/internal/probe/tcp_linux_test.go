@@ -37,13 +37,33 @@ func TestExchangeWaitsForTheOtherSide(t *testing.T) {
 }
 
 func TestExchangeWithNobodyEndsAndSaysWhy(t *testing.T) {
-	if r := Exchange(context.Background(), exchangeWith(24794, false)); r.Received != 0 || r.Error == nil || !strings.Contains(r.Error.Message, "refused") {
+	if r := Exchange(context.Background(), exchangeWith(24794, false)); r.Received != 0 || r.Error == nil || r.Error.Kind != hostapi.KindUnreachable || !strings.Contains(r.Error.Message, "refused") {
 		t.Errorf("asking nobody: %+v, want it refused", r)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if r := Exchange(ctx, exchangeWith(24794, true)); r.Received != 0 || r.Error == nil {
 		t.Errorf("serving after a cancel: %+v, want an error", r)
+	}
+}
+
+func TestOneSideServesSeveral(t *testing.T) {
+	const clients = 3
+	serving := exchangeWith(24796, true)
+	serving.TCP.Clients = clients
+	served := make(chan hostapi.ProbeResult, 1)
+	asked := make(chan hostapi.ProbeResult, clients)
+	go func() { served <- Exchange(context.Background(), serving) }()
+	for range clients {
+		go func() { asked <- Exchange(context.Background(), exchangeWith(24796, false)) }()
+	}
+	for range clients {
+		if r := <-asked; r.Received != 1 || r.Error != nil {
+			t.Errorf("asking side: %+v", r)
+		}
+	}
+	if r := <-served; r.Received != clients || r.Error != nil {
+		t.Errorf("serving side: %+v", r)
 	}
 }
 
@@ -65,13 +85,13 @@ func TestExchangeNoticesChangedData(t *testing.T) {
 		_, _ = conn.Write([]byte{0, 1, 0, 0, 1, 2, 3, 4})
 		time.Sleep(100 * time.Millisecond)
 	}()
-	if r := Exchange(context.Background(), exchangeWith(24795, false)); r.Received != 0 || r.Error == nil || !strings.Contains(r.Error.Message, "not as they were") {
+	if r := Exchange(context.Background(), exchangeWith(24795, false)); r.Received != 0 || r.Error == nil || r.Error.Kind != hostapi.KindInternal || !strings.Contains(r.Error.Message, "not as they were") {
 		t.Errorf("changed data: %+v, want it noticed", r)
 	}
 }
 
 func TestNoExchangeIsRefused(t *testing.T) {
-	for _, x := range []hostapi.TCPExchange{{Bytes: 1}, {Port: 1 << 16, Bytes: 1}, {Port: 1}, {Port: 1, Bytes: maxExchange + 1}} {
+	for _, x := range []hostapi.TCPExchange{{Bytes: 1}, {Port: 1 << 16, Bytes: 1}, {Port: 1}, {Port: 1, Bytes: maxExchange + 1}, {Port: 1, Bytes: 1, Serve: true, Clients: -1}} {
 		r := Exchange(context.Background(), hostapi.Probe{Target: netip.MustParseAddr("127.0.0.1"), TCP: &x})
 		if r.Error == nil || r.Error.Kind != hostapi.KindInvalid {
 			t.Errorf("exchange %+v: %+v, want it invalid", x, r)
