@@ -16,6 +16,14 @@ hosts:
   b: {address: 192.0.2.12}
 `
 
+// checked is a lab with two networks, to which cases add checks from line 10 on.
+const checked = head + `networks: {blue: {subnet: 10.1.0.0/24}, red: {vni: 2, subnet: 10.2.0.0/24}}
+containers:
+  one: {host: a, network: blue}
+  red: {host: b, network: red}
+  web: {hosts: all, network: blue}
+`
+
 // problems renders what Parse has to say: position, message, and hint if any.
 func problems(t *testing.T, text string) []string {
 	t.Helper()
@@ -145,10 +153,43 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 				`5:1: unknown key "network" in the inventory | did you mean "networks"?`,
 				`6:1: unknown key "zzz" in the inventory | known: lab, ssh, hosts, networks, containers, images, vms, checks`,
 			}},
-		"reserved keys": {
-			head + "checks: []\n",
+		"checks is a mapping": {
+			head + "checks: {from: cn-a-1}\n",
 			[]string{
-				"5:1: checks: not supported yet | this version probes every pair of workloads: take it out",
+				"5:9: checks must be a list, not a mapping",
+			}},
+		"checks of nobody": {
+			checked + "checks:\n  - {from: n, to: m}\n  - {from: web, to: on}\n  - {to: one}\n  - one\n",
+			[]string{
+				`11:12: there is no container or VM "n" | known: one, red, web-a-1, web-b-1`,
+				`11:19: there is no container or VM "m" | known: one, red, web-a-1, web-b-1`,
+				`12:12: there is no container or VM "web" | it makes several: name one of them, as in "web-a-1"`,
+				`12:21: there is no container or VM "on" | did you mean "one"?`,
+				"13:5: this check has no from | name a workload: `from: NAME`",
+				`14:5: a check must be a mapping, not "one"`,
+			}},
+		"checks that make no sense": {
+			checked + "checks:\n  - {from: one, to: one}\n  - {from: one, to: red}\n  - {from: one, to: web-a-1, expect: slow, tcp: 70000, max_rtt: 5}\n" +
+				"  - {from: one, to: red, expect: unreachable, max_rtt: 2s, loss: 1}\n",
+			[]string{
+				`11:21: this check is from "one" to itself | name another workload`,
+				"12:5: container \"one\" and container \"red\" share no network, so one cannot reach the other | write `expect: unreachable`, or give them a network in common",
+				`13:38: expect "slow" is unknown | reachable (the default) or unreachable`,
+				`13:49: tcp 70000 is outside 1…65535`,
+				`13:65: max_rtt "5" is not a time | write it as in 500us or 5ms`,
+				`14:47: max_rtt of what is to be unreachable | take one of them out`,
+				`14:56: max_rtt 2s is not above 0 and up to 1s`,
+				`14:60: unknown key "loss" in a check | known: from, to, expect, tcp, max_rtt`,
+			}},
+		"a check twice": {
+			checked + "checks:\n  - {from: one, to: web-a-1, tcp: 80}\n  - {from: one, to: web-a-1}\n  - {from: one, to: web-a-1, tcp: 80, expect: unreachable}\n",
+			[]string{
+				"13:5: this check is already there (f:11:5) | keep one of them",
+			}},
+		"a VM over TCP": {
+			head + machines + "containers: {c: {host: a}}\nchecks: [{from: c, to: v, tcp: 22}]\n",
+			[]string{
+				`8:27: VM "v" takes no part in an exchange over TCP | only containers do: take tcp out`,
 			}},
 		"lab name with a capital": {
 			"lab: Try\nhosts: {a: {address: x}}\n",

@@ -104,6 +104,7 @@ func checkInvariants(t *testing.T, lab *Lab) {
 			t.Errorf("image %+v is incomplete", i)
 		}
 	}
+	checkEnds(t, lab)
 	for _, vm := range lab.VMs {
 		once("workload", vm.Name)
 		once("domain", vm.Host, vm.Domain)
@@ -133,6 +134,31 @@ func checkInvariants(t *testing.T, lab *Lab) {
 	}
 }
 
+// checkEnds looks at what a lab's checks refer to.
+func checkEnds(t *testing.T, lab *Lab) {
+	networks := map[string][]string{}
+	for _, c := range lab.Containers {
+		for _, leg := range c.Interfaces {
+			networks[c.Name] = append(networks[c.Name], leg.Network)
+		}
+	}
+	machines := map[string]bool{}
+	for _, vm := range lab.VMs {
+		machines[vm.Name] = true
+		for _, leg := range vm.Interfaces {
+			networks[vm.Name] = append(networks[vm.Name], leg.Network)
+		}
+	}
+	for _, c := range lab.Checks {
+		from, to := networks[c.From], networks[c.To]
+		shared := slices.ContainsFunc(from, func(n string) bool { return slices.Contains(to, n) })
+		if from == nil || to == nil || c.From == c.To || !shared && !c.Unreachable ||
+			c.TCP != 0 && (machines[c.From] || machines[c.To]) || c.Unreachable && c.MaxRTT != 0 {
+			t.Errorf("check %+v makes no sense", c)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		contract,
@@ -142,6 +168,7 @@ func FuzzParse(f *testing.F) {
 		head + "networks: {n: {subnet: 10.0.0.0/29, mtu: 1400}, m: {vxlan: v, vteps: {a: 192.168.100.9}}}\ncontainers: {c: {hosts: all, count: 2, network: n}, d: {host: b, interfaces: [{network: m, mac: \"02:00:00:00:00:01\"}, {network: n}]}}\n",
 		"lab: try\nhosts: {\"n[01-12]\": {address: \"192.0.2.[1-12]\", vtep: \"fd01::[1-12]\", ssh: &s {user: u}}, x: {address: y, ssh: *s}}\nnetworks: {n: {subnet: \"fd00::/120\", group: \"ff05::1\"}}\ncontainers:\n  c: {hosts: [x, n01], address: auto}\n",
 		"lab: try\nhosts: &h {a: {address: x, ssh: *h}}\n",
+		checked + "checks: [{from: one, to: web-a-1, tcp: 80, max_rtt: 5ms}, {from: one, to: red, expect: unreachable}]\n",
 		dual, "a: b: c\n", "\ta", "--- x\n--- y\n", "? [a]\n: b\n", "{<<: *x}", "checks: {}\nflood: !!binary x\n", "lab: |\n  x\n",
 	} {
 		f.Add([]byte(text))

@@ -19,6 +19,7 @@ type Lab struct {
 	Containers []Container
 	Images     []Image
 	VMs        []VM
+	Checks     []Check
 }
 
 // Host is one machine.
@@ -127,6 +128,15 @@ const (
 	ProvisionDHCP    Provision = "dhcp"    // a lease on its own tap; IPv4 only
 	ProvisionNone    Provision = "none"    // the image has them already, or somebody else does it
 )
+
+// Check is an expectation of two workloads beyond that those of a network reach
+// each other.
+type Check struct {
+	From, To    string        // workloads
+	Unreachable bool          // no reply is to come; else they share a network
+	TCP         int           // port of an exchange of data over TCP, between containers; 0: an echo
+	MaxRTT      time.Duration // of what is to be reachable; 0: any
+}
 
 // Interface is a workload's leg in a network.
 type Interface struct {

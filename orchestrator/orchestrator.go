@@ -118,7 +118,7 @@ func (c *Controller) Verify(ctx context.Context, lab *inventory.Lab) Outcome {
 	s := c.begin(lab)
 	defer s.close()
 	s.connect(ctx)
-	containers, vms := verify.Mesh(lab, c.Full)
+	containers, vms := verify.Proofs(lab, c.Full)
 	s.run.Prove(ctx, plan.PhaseProof, verify.Among(c.Part, containers), s.hosts)
 	if vms = verify.Among(c.Part, vms); len(vms) > 0 {
 		s.run.Prove(ctx, plan.PhaseVMProof, vms, s.hosts)

@@ -52,7 +52,7 @@ func Findings(lab *inventory.Lab, probes []report.Probe, e Evidence) []report.Fi
 	d := &doctor{Evidence: e, lab: lab, probes: probes, underlays: map[string][]report.Finding{}}
 	var all []report.Finding
 	for i, p := range probes {
-		if p.Result != report.Fail {
+		if !p.Lost() {
 			continue
 		}
 		found := d.look(d.path(i, p))

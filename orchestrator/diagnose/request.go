@@ -21,7 +21,7 @@ const (
 func Hosts(probes []report.Probe) []string {
 	var hosts []string
 	for _, p := range probes {
-		if p.Result == report.Fail {
+		if p.Lost() {
 			hosts = append(hosts, p.FromHost, p.ToHost)
 		}
 	}
@@ -39,7 +39,7 @@ func Request(lab *inventory.Lab, host string, probes []report.Probe, seen []host
 	}
 	ends := map[string]bool{}
 	for _, p := range probes {
-		if p.Result != report.Fail || p.FromHost != host && p.ToHost != host {
+		if !p.Lost() || p.FromHost != host && p.ToHost != host {
 			continue
 		}
 		ends[p.From], ends[p.To] = true, true
@@ -79,7 +79,7 @@ func Request(lab *inventory.Lab, host string, probes []report.Probe, seen []host
 // exchanges.
 func Again(lab *inventory.Lab, host string, probes []report.Probe) (again []hostapi.Probe, indices []int) {
 	for i, p := range probes {
-		if p.Result != report.Fail || p.FromHost != host || p.Stage == report.StageVTEP || p.Kind == report.KindTCP || len(again) == maxAgain {
+		if !p.Lost() || p.FromHost != host || p.Stage == report.StageVTEP || p.Kind == report.KindTCP || len(again) == maxAgain {
 			continue
 		}
 		at := slices.IndexFunc(lab.Containers, func(c inventory.Container) bool { return c.Name == p.From })

@@ -288,14 +288,14 @@ func (d *doctor) mtu(p path) *report.Finding {
 // lost tells whether a probe of that kind between the same ends failed, too.
 func (d *doctor) lost(p path, kind string) bool {
 	return slices.ContainsFunc(d.probes, func(q report.Probe) bool {
-		return q.Kind == kind && q.Result == report.Fail && q.Network == p.Network && q.From == p.Probe.From && q.To == p.Probe.To
+		return q.Kind == kind && q.Lost() && q.Network == p.Network && q.From == p.Probe.From && q.To == p.Probe.To
 	})
 }
 
 // offload looks at TCP that fails where pings of every size pass: then what fills
-// in the packets' checksums does it wrong.
+// in the packets' checksums does it wrong. A check's port may be filtered.
 func (d *doctor) offload(p path) *report.Finding {
-	if p.Kind != report.KindTCP || !p.between() || d.lost(p, report.KindPing) || d.lost(p, report.KindMTU) {
+	if p.Kind != report.KindTCP || p.Stage == report.StageCheck || !p.between() || d.lost(p, report.KindPing) || d.lost(p, report.KindMTU) {
 		return nil
 	}
 	proof := "pings pass, also those that fill their packets; " + p.Error

@@ -86,6 +86,12 @@ func (d *differ) hosts(before, after *report.Result) {
 func (d *differ) probes(before, after *report.Result) {
 	name := func(p report.Probe) string {
 		way := p.From + " -> " + p.To
+		if p.Stage == report.StageCheck {
+			way += fmt.Sprintf(" %s check", p.Address)
+		}
+		if p.Port > 0 {
+			way += fmt.Sprintf(" of port %d", p.Port)
+		}
 		return fmt.Sprintf("%s %s in %s", p.Kind, way, p.Network)
 	}
 	key := func(p report.Probe) string { return name(p) + " " + p.Stage + " " + p.Address }

@@ -143,7 +143,7 @@ func (d *deployment) plan() Plan {
 	}
 	vms := Phase{Name: PhaseVM, VMs: true, Steps: map[string][]hostapi.Step{}, Blocked: map[string]*hostapi.Error{}}
 	guests := Phase{Name: PhaseGuest, VMs: true, Proof: PhaseVMProof, Steps: map[string][]hostapi.Step{}}
-	containers, virtual := verify.Mesh(d.lab, d.inputs.Full)
+	containers, virtual := verify.Proofs(d.lab, d.inputs.Full)
 	build.Probes, guests.Probes = verify.Among(d.inputs.Part, containers), verify.Among(d.inputs.Part, virtual)
 	p.Phases = []Phase{vteps, build}
 	if len(d.lab.VMs) > 0 {

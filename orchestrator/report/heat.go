@@ -53,6 +53,9 @@ func matrices(r *Result) []matrix {
 	groups := map[group][]int{}
 	var order []group
 	for i, p := range r.Probes {
+		if p.Stage == StageCheck {
+			continue // the table of probes has it
+		}
 		g := group{p.Network, p.Stage == StageVTEP}
 		if groups[g] == nil {
 			order = append(order, g)

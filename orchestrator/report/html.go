@@ -170,7 +170,7 @@ func problems(r *Result) []problem {
 		}
 		if lost++; lost <= maxProblems {
 			all = append(all, problem{
-				Kind: p.Kind + " failed", Class: Fail, Text: fmt.Sprintf("%s → %s %s: %s", end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why()),
+				Kind: p.what() + " failed", Class: Fail, Text: fmt.Sprintf("%s → %s %s: %s", end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why()),
 				Mend: p.Hint, Hosts: p.FromHost + " " + p.ToHost, Network: p.Network, Stage: p.Stage,
 			})
 		}

@@ -138,8 +138,11 @@ func (j *junitWriter) hosts() {
 func (j *junitWriter) probes() {
 	for i, p := range j.Probes {
 		c := junitCase{
-			Name:    fmt.Sprintf("%s %s -> %s %s", p.Kind, end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address),
+			Name:    fmt.Sprintf("%s %s -> %s %s", p.what(), end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address),
 			seconds: p.RTT.Avg / 1000,
+		}
+		if p.Stage == StageCheck {
+			c.Name = p.expected()
 		}
 		switch p.Result {
 		case Fail:

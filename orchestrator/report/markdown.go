@@ -25,6 +25,7 @@ func WriteMarkdown(w io.Writer, r *Result) error {
 	m.headline()
 	m.failures()
 	m.proofs()
+	m.checks()
 	m.hosts()
 	_, err := io.WriteString(w, m.String())
 	return err
@@ -104,7 +105,7 @@ func (m *markdownWriter) failures() {
 			continue
 		}
 		if lost++; lost <= maxFailures {
-			add("❌", markdown(fmt.Sprintf("%s %s → %s %s: %s", p.Kind, end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why())), p.Hint)
+			add("❌", markdown(fmt.Sprintf("%s %s → %s %s: %s", p.what(), end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why())), p.Hint)
 		}
 	}
 	if lost > maxFailures {
@@ -127,10 +128,7 @@ func (m *markdownWriter) proofs() {
 	}
 	var order []group
 	groups := map[group][]Probe{}
-	for _, p := range m.Probes {
-		if p.Kind != KindPing {
-			continue
-		}
+	for _, p := range pings(m.Probes) {
 		g := group{p.Network, p.Stage == StageVTEP}
 		if groups[g] == nil {
 			order = append(order, g)

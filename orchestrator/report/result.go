@@ -75,6 +75,7 @@ const (
 	StageContainer = "container"
 	StageVM        = "vm"
 	StageMesh      = "mesh"
+	StageCheck     = "check" // what the inventory's checks expect
 )
 
 // Kinds of probes.
@@ -101,6 +102,18 @@ type Probe struct {
 	Result   string `json:"result"`
 	Error    string `json:"error"`
 	Hint     string `json:"hint,omitempty"`
+	// Of a check:
+	Expect string  `json:"expect,omitempty"`     // ExpectUnreachable: it passes if no reply came; empty: one is to come
+	Port   int     `json:"port,omitempty"`       // of TCP
+	MaxRTT float64 `json:"max_rtt_ms,omitempty"` // that it passes with; 0: any
+}
+
+// ExpectUnreachable is of a check that is not to be answered.
+const ExpectUnreachable = "unreachable"
+
+// Lost tells whether a reply was to come and did not.
+func (p Probe) Lost() bool {
+	return p.Result == Fail && p.Received == 0 && p.Expect != ExpectUnreachable
 }
 
 // RTT is in milliseconds; all zero without a reply.
@@ -199,7 +212,8 @@ func (r *Result) Sort() {
 			cmp.Compare(a.From, b.From),
 			cmp.Compare(a.To, b.To),
 			cmp.Compare(a.Address, b.Address),
-			cmp.Compare(a.Kind, b.Kind))
+			cmp.Compare(a.Kind, b.Kind),
+			cmp.Compare(a.Port, b.Port))
 	})
 	slices.SortFunc(r.Topology.Underlays, func(a, b Underlay) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(r.Topology.Networks, func(a, b Network) int { return cmp.Compare(a.Name, b.Name) })
@@ -210,5 +224,5 @@ func (r *Result) Sort() {
 
 // stageOrder is the order in which the proofs are made.
 func stageOrder(stage string) int {
-	return slices.Index([]string{StageVTEP, StageContainer, StageVM, StageMesh}, stage)
+	return slices.Index([]string{StageVTEP, StageContainer, StageVM, StageMesh, StageCheck}, stage)
 }

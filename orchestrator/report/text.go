@@ -29,6 +29,7 @@ func WriteText(w io.Writer, r *Result, opts TextOptions) error {
 	t.failures()
 	t.hosts()
 	t.proofs()
+	t.checks()
 	_, err := io.WriteString(w, t.String())
 	return err
 }
@@ -71,13 +72,16 @@ func (t *textWriter) headline() {
 			parts = append(parts, fmt.Sprintf("%d %ss", n, severity))
 		}
 	}
-	pings := ofKind(t.Probes, KindPing)
+	pings := pings(t.Probes)
 	skipped := count(pings, func(p Probe) bool { return p.Result == Skipped })
 	if sent := len(pings) - skipped; sent > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d pings answered", count(pings, passed), sent))
 	}
 	if skipped > 0 {
 		parts = append(parts, fmt.Sprintf("%d pings skipped", skipped))
+	}
+	if all := checks(t.Probes); len(all) > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d checks hold", count(all, passed), len(all)))
 	}
 	t.line("%s", strings.Join(parts, ", "))
 	started := "started " + t.Started.UTC().Format("2006-01-02 15:04:05 UTC")
@@ -114,18 +118,22 @@ func (t *textWriter) failures() {
 			continue
 		}
 		lost++
-		if lost <= maxFailures {
+		switch {
+		case lost > maxFailures:
+		case p.Stage == StageCheck:
+			add("%s %s: %s", t.bad("check"), p.expected(), p.why())
+		default:
 			add("%s %s %s -> %s %s: %s", t.bad("lost"), p.Kind, end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why())
 		}
 	}
 	if lost > maxFailures {
 		add("%s %d more; all are in the JSON report: vxorch report -f json", t.bad("lost"), lost-maxFailures)
 	}
-	if lost > 0 && len(t.Findings) == 0 {
+	if len(t.Findings) == 0 && slices.ContainsFunc(t.Probes, Probe.Lost) {
 		add("    hint: %s", t.advice())
 	}
 	if t.Result.Result != Pass {
-		for _, s := range skips(ofKind(t.Probes, KindPing)) {
+		for _, s := range skips(pings(t.Probes)) {
 			add("%s %d of the pings: %s", t.odd("skipped"), s.count, s.why)
 		}
 	}
@@ -163,19 +171,21 @@ func (t *textWriter) finding(f Finding) string {
 func (t *textWriter) advice() string {
 	const bridges = "look on the hosts for a firewall that filters bridged frames (net.bridge.bridge-nf-call-iptables = 1 with a FORWARD policy of DROP)"
 	is := func(what func(Probe) bool) bool { return slices.ContainsFunc(t.Probes, what) }
-	if i := slices.IndexFunc(t.Probes, func(p Probe) bool { return p.Result == Fail && p.Hint != "" }); i >= 0 {
+	if i := slices.IndexFunc(t.Probes, func(p Probe) bool { return p.Lost() && p.Hint != "" }); i >= 0 {
 		return t.Probes[i].Hint
 	}
 	switch {
-	case is(func(p Probe) bool { return p.Result == Fail && p.Sent == 0 }):
+	case is(func(p Probe) bool { return p.Lost() && p.Sent == 0 }):
 		return "what could not even be sent lacks a link or an address: `vxorch deploy` mends that"
-	case is(func(p Probe) bool { return p.Result == Fail && p.Stage == StageVTEP }):
+	case is(func(p Probe) bool { return p.Lost() && p.Stage == StageVTEP }):
 		return t.underlay()
-	case !is(func(p Probe) bool { return p.Result == Fail && p.Kind != KindTCP }):
+	case !is(func(p Probe) bool { return p.Lost() && (p.Kind != KindTCP || p.Stage != StageCheck) }):
+		return "everything else passes: look for a firewall in the containers, or one on the hosts that filters bridged frames"
+	case !is(func(p Probe) bool { return p.Lost() && p.Kind != KindTCP }):
 		return "pings pass and TCP does not: look for faults of checksum offloading: ethtool -K VTEP tx-checksum-ip-generic off"
-	case !is(func(p Probe) bool { return p.Result == Fail && p.Kind == KindPing }):
+	case !is(func(p Probe) bool { return p.Lost() && p.Kind == KindPing }):
 		return "small packets pass, so the underlay carries less than its devices' mtu says: give the network a smaller mtu in the inventory, or mend the path"
-	case is(func(p Probe) bool { return p.Result == Fail && p.FromHost == p.ToHost }):
+	case is(func(p Probe) bool { return p.Lost() && p.FromHost == p.ToHost }):
 		return "pings within one host are lost, so " + bridges
 	case is(func(p Probe) bool { return p.Result == Pass && p.Stage == StageVTEP }):
 		return "the tunnels work, so " + bridges
@@ -186,7 +196,7 @@ func (t *textWriter) advice() string {
 // underlay says what the first network that lost a ping needs of the underlay.
 func (t *textWriter) underlay() string {
 	port, group := "the VXLAN port", "the group"
-	first := slices.IndexFunc(t.Probes, func(p Probe) bool { return p.Result == Fail })
+	first := slices.IndexFunc(t.Probes, Probe.Lost)
 	for _, n := range t.Topology.Networks {
 		if n.Name == t.Probes[first].Network {
 			port, group = fmt.Sprintf("port %d", n.Port), cmp.Or(n.Group, group)
@@ -254,8 +264,8 @@ func (t *textWriter) proofs() {
 	slices.Sort(networks)
 	for _, network := range slices.Compact(networks) {
 		of := func(vtep bool) []Probe {
-			return slices.DeleteFunc(slices.Clone(t.Probes), func(p Probe) bool {
-				return p.Network != network || p.Kind != KindPing || (p.Stage == StageVTEP) != vtep
+			return slices.DeleteFunc(pings(t.Probes), func(p Probe) bool {
+				return p.Network != network || (p.Stage == StageVTEP) != vtep
 			})
 		}
 		if n := settled[network]; n.FloodWhy != "" {
@@ -274,7 +284,9 @@ func (t *textWriter) proofs() {
 			t.line("")
 			t.line("packets of full size between hosts in %s: %d of %d passed whole", network, count(full, passed), len(full))
 		}
-		exchanges := slices.DeleteFunc(ofKind(t.Probes, KindTCP), func(p Probe) bool { return p.Network != network || p.Result == Skipped })
+		exchanges := slices.DeleteFunc(ofKind(t.Probes, KindTCP), func(p Probe) bool {
+			return p.Network != network || p.Result == Skipped || p.Stage == StageCheck
+		})
 		if len(exchanges) > 0 {
 			t.line("data over TCP between hosts in %s: %d of %d exchanged whole", network, count(exchanges, passed), len(exchanges))
 		}

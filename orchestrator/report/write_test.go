@@ -64,6 +64,26 @@ func passedRun() *Result {
 	return r
 }
 
+// checkedRun has a check of each kind and result.
+func checkedRun() *Result {
+	r := passedRun()
+	r.Verb, r.Result = "verify", Fail
+	add := func(result, reason string, change func(*Probe)) {
+		p := ping(StageCheck, "cn1", "cn2", 1, 2, "192.168.100.12", 0.5)
+		p.Result, p.Error = result, reason
+		change(&p)
+		r.Probes = append(r.Probes, p)
+	}
+	add(Pass, "", func(p *Probe) { p.MaxRTT = 5 })
+	add(Fail, "answered in 7.2ms, more than 5ms", func(p *Probe) { p.From, p.FromHost, p.MaxRTT, p.RTT = "cn3", "host1", 5, RTT{7.2, 7.2, 7.2} })
+	add(Pass, "", func(p *Probe) { p.Kind, p.Port, p.Bytes = KindTCP, 80, 64<<10 })
+	add(Fail, "answered, but is to be unreachable", func(p *Probe) { p.Kind, p.Port, p.Bytes, p.Expect = KindTCP, 443, 64<<10, ExpectUnreachable })
+	add(Pass, "", func(p *Probe) { p.To, p.Expect, p.Received, p.RTT = "cn4", ExpectUnreachable, 0, RTT{} })
+	add(Skipped, "host3 failed", func(p *Probe) { p.To, p.ToHost, p.Sent, p.Received, p.RTT = "cn5", "host3", 0, 0, RTT{} })
+	r.Sort()
+	return r
+}
+
 func ping(stage, from, to string, fromHost, toHost int, address string, ms float64) Probe {
 	return Probe{
 		Kind: "ping", Stage: stage, Network: "lu-br0", Bytes: 56, Sent: 1, Received: 1, RTT: RTT{ms, ms, ms}, Result: Pass,
@@ -176,6 +196,7 @@ func cases() map[string]*Result {
 		sameHost.Probes[i].FromHost = sameHost.Probes[i].ToHost
 	}
 	return map[string]*Result{
+		"checks":             checkedRun(),
 		"gates":              gated(),
 		"failed-unchanged":   tunnelsUnknown,
 		"failed-one-host":    sameHost,

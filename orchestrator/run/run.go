@@ -268,7 +268,7 @@ func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, host
 		}
 		byHost[p.FromHost] = append(byHost[p.FromHost], p)
 		if p.TCP != 0 {
-			serving[p.ToHost] = append(serving[p.ToHost], p.Serving())
+			serving[p.ToHost] = serve(serving[p.ToHost], p.Serving())
 		}
 	}
 	r.addRows(rows)
@@ -297,6 +297,18 @@ func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, host
 		}
 		r.addRows(rows)
 	})
+}
+
+// serve adds a serving side, of which there is one for all clients of a port.
+func serve(sides []hostapi.Probe, side hostapi.Probe) []hostapi.Probe {
+	for i, s := range sides {
+		if s.Netns == side.Netns && s.Target == side.Target && s.TCP.Port == side.TCP.Port {
+			s.TCP.Clients = max(s.TCP.Clients, 1) + 1
+			sides[i] = s
+			return sides
+		}
+	}
+	return append(sides, side)
 }
 
 // absent tells why a probe cannot be sent; empty: it can.

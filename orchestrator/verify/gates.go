@@ -64,7 +64,7 @@ func loss(r *report.Result) (percent float64, by string) {
 	var sent, lost, most int
 	var worst report.Probe
 	for _, p := range r.Probes {
-		if p.Kind != report.KindPing || p.Result == report.Skipped {
+		if p.Kind != report.KindPing || p.Result == report.Skipped || p.Expect == report.ExpectUnreachable {
 			continue
 		}
 		s := max(p.Sent, 1)
@@ -90,7 +90,7 @@ func slow(r *report.Result, limit time.Duration) (crossed bool, by string) {
 	var answered, over int
 	var longest report.Probe
 	for _, p := range r.Probes {
-		if p.Kind != report.KindPing || p.Received == 0 {
+		if p.Kind != report.KindPing || p.Received == 0 || p.Expect == report.ExpectUnreachable {
 			continue
 		}
 		answered++

@@ -46,6 +46,10 @@ type Pair struct {
 	// TCP is the port of an exchange of data over TCP, to ToNetns; 0: an echo.
 	TCP     int
 	ToNetns string
+	// Of a check:
+	Unreachable bool          // no reply is to come
+	Apart       bool          // the ends share no network
+	MaxRTT      time.Duration // 0: any
 }
 
 // Mesh gives the directed pairs of endpoints that share a network, each once:
@@ -219,7 +223,11 @@ func (p Pair) Probe() hostapi.Probe {
 	if p.TCP != 0 {
 		return hostapi.Probe{Netns: p.Netns, Target: p.Target, TCP: &hostapi.TCPExchange{Port: p.TCP, Bytes: tcpBytes}}
 	}
-	return hostapi.Probe{Netns: p.Netns, Guest: p.Guest, Target: p.Target, Bytes: pingBytes, Whole: p.Whole}
+	probe := hostapi.Probe{Netns: p.Netns, Guest: p.Guest, Target: p.Target, Bytes: pingBytes, Whole: p.Whole}
+	if p.Unreachable {
+		probe.Tries = 1 // it is waited for in vain
+	}
+	return probe
 }
 
 // Serving is what the other host of an exchange is asked at the same time.
@@ -243,6 +251,7 @@ func (p Pair) Judge(r hostapi.ProbeResult) report.Probe {
 	if r.Error != nil {
 		row.Error, row.Hint = r.Error.Message, r.Error.Hint
 	}
+	p.judgeCheck(r, &row)
 	return row
 }
 
@@ -262,9 +271,16 @@ func (p Pair) row() report.Probe {
 	case p.TCP != 0:
 		kind, bytes = report.KindTCP, tcpBytes
 	}
-	return report.Probe{
+	row := report.Probe{
 		Kind: kind, Stage: p.Stage, Network: p.Network,
 		From: p.From, FromHost: p.FromHost, To: p.To, ToHost: p.ToHost,
 		Address: p.Target.String(), Bytes: bytes,
 	}
+	if p.Stage == report.StageCheck {
+		row.Port, row.MaxRTT = p.TCP, float64(p.MaxRTT)/float64(time.Millisecond)
+		if p.Unreachable {
+			row.Expect = report.ExpectUnreachable
+		}
+	}
+	return row
 }

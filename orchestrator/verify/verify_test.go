@@ -32,6 +32,11 @@ images:
 vms:
   v: {host: h1, network: blue, address: 10.1.0.21, image: known}
   w: {host: h2, network: blue, address: 10.1.0.22, image: mute}
+checks:
+  - {from: a, to: b, tcp: 80, max_rtt: 5ms}
+  - {from: a, to: c, expect: unreachable}
+  - {from: c, to: b, expect: unreachable}
+  - {from: a, to: v}
 `
 
 func parse(t *testing.T) *inventory.Lab {
@@ -94,6 +99,72 @@ func TestMeshHasEveryPairThatSharesANetworkOnce(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, lines(vms)); diff != "" {
 		t.Errorf("pairs with a VM (-want +got):\n%s", diff)
+	}
+}
+
+func TestChecksArePairsInSharedNetworksOrApart(t *testing.T) {
+	containers, vms := verify.Checks(parse(t))
+	want := []string{
+		"check blue a>b 10.1.0.12 from lu-a by TCP to lu-b",
+		"check red a>c 10.2.0.13 from lu-a", // they share none: every address
+		"check red c>b 10.2.0.12 from lu-c",
+	}
+	if diff := cmp.Diff(want, lines(containers)); diff != "" {
+		t.Errorf("checks of containers (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"check blue a>v 10.1.0.21 from lu-a"}, lines(vms)); diff != "" {
+		t.Errorf("checks with a VM (-want +got):\n%s", diff)
+	}
+	for _, p := range containers {
+		if got, want := p.Apart, p.To == "c"; got != want {
+			t.Errorf("%s>%s apart %t, want %t", p.From, p.To, got, want)
+		}
+		if tries := p.Probe().Tries; tries != map[bool]int{true: 1}[p.Unreachable] {
+			t.Errorf("%s>%s has %d tries", p.From, p.To, tries)
+		}
+	}
+}
+
+func TestChecksAreJudged(t *testing.T) {
+	reachable := verify.Pair{Stage: report.StageCheck, From: "a", To: "b", Target: netip.MustParseAddr("10.1.0.12"), MaxRTT: 5 * time.Millisecond}
+	apart := verify.Pair{Stage: report.StageCheck, From: "a", To: "c", Target: netip.MustParseAddr("10.2.0.13"), Unreachable: true, Apart: true}
+	shut := apart
+	shut.Apart = false
+	port := shut
+	port.TCP = 80
+	failed := func(kind hostapi.Kind, sent int) hostapi.ProbeResult {
+		return hostapi.ProbeResult{Sent: sent, Error: &hostapi.Error{Kind: kind, Message: "why"}}
+	}
+	answered := hostapi.ProbeResult{Sent: 1, Received: 1, RTT: 5 * time.Millisecond}
+	late := answered
+	late.RTT += 1234 * time.Microsecond
+	for name, c := range map[string]struct {
+		pair   verify.Pair
+		result hostapi.ProbeResult
+		want   string
+	}{
+		"within its time":                     {reachable, answered, "pass "},
+		"too late":                            {reachable, late, "fail answered in 6.234ms, more than 5ms"},
+		"lost":                                {reachable, hostapi.ProbeResult{Sent: 3}, "fail "},
+		"apart without a route":               {apart, failed(hostapi.KindUnreachable, 0), "pass "},
+		"apart and lost":                      {apart, hostapi.ProbeResult{Sent: 1}, "pass "},
+		"apart and answered":                  {apart, answered, "fail answered, but is to be unreachable"},
+		"apart from nobody":                   {apart, failed(hostapi.KindInvalid, 0), "fail nothing is proved: why"},
+		"shut and lost":                       {shut, hostapi.ProbeResult{Sent: 1}, "pass "},
+		"shut and answered":                   {shut, answered, "fail answered, but is to be unreachable"},
+		"shut without a route proves nothing": {shut, failed(hostapi.KindUnreachable, 0), "fail nothing is proved: why"},
+		"port that nobody answers at":         {port, failed(hostapi.KindUnreachable, 1), "pass "},
+		"port that takes a connection":        {port, failed(hostapi.KindInternal, 1), "fail nothing is proved: why"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row := c.pair.Judge(c.result)
+			if got := row.Result + " " + row.Error; got != c.want {
+				t.Errorf("Judge gives %q, want %q", got, c.want)
+			}
+			if (row.Expect == report.ExpectUnreachable) != c.pair.Unreachable || row.Port != c.pair.TCP {
+				t.Errorf("Judge gives %+v, which is not the pair", row)
+			}
+		})
 	}
 }
 

@@ -111,7 +111,7 @@
     for (const p of shown.slice(0, most)) {
       const row = body.insertRow();
       row.className = p.result;
-      for (const text of [p.kind, p.stage, p.network, p.from, p.to, p.address, `${p.received}/${p.sent}`, rtt(p), p.error ? `${p.result}: ${p.error}` : p.result])
+      for (const text of [[p.kind, p.port, p.expect].filter(Boolean).join(" "), p.stage, p.network, p.from, p.to, p.address, `${p.received}/${p.sent}`, rtt(p), p.error ? `${p.result}: ${p.error}` : p.result])
         row.insertCell().textContent = text;
     }
     const rows = [t];

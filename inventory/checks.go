@@ -1,0 +1,169 @@
+package inventory
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxRTT is the longest round trip that a check can ask for: a probe is given up
+// after a second.
+const maxRTT = time.Second
+
+// checkKey is what makes two checks the same.
+type checkKey struct {
+	from, to string
+	tcp      int
+}
+
+// readChecks comes last: it needs the workloads.
+func (p *parser) readChecks(n *yaml.Node) {
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.SequenceNode {
+		p.wrongType(n, "checks", "a list")
+		return
+	}
+	if len(n.Content) > maxChecks {
+		p.errorf(n, "there are more than %d checks", maxChecks)
+		return
+	}
+	ends := p.checkEnds()
+	seen := map[checkKey]*yaml.Node{}
+	for _, item := range n.Content {
+		c, ok := p.readCheck(item, ends)
+		if !ok {
+			continue
+		}
+		key := checkKey{c.From, c.To, c.TCP}
+		if first, found := seen[key]; found {
+			p.errorf(item, "this check is already there (%s)", p.at(first)).Hint = "keep one of them"
+			continue
+		}
+		seen[key] = item
+		p.lab.Checks = append(p.lab.Checks, c)
+	}
+}
+
+// checkEnd is a workload as checks see it.
+type checkEnd struct {
+	kind     kind
+	networks []string
+}
+
+func (p *parser) checkEnds() map[string]checkEnd {
+	ends := map[string]checkEnd{}
+	add := func(k kind, name string, legs []Interface) {
+		end := checkEnd{kind: k}
+		for _, leg := range legs {
+			end.networks = append(end.networks, leg.Network)
+		}
+		ends[name] = end
+	}
+	for _, c := range p.lab.Containers {
+		add(container, c.Name, c.Interfaces)
+	}
+	for _, vm := range p.lab.VMs {
+		add(machine, vm.Name, vm.Interfaces)
+	}
+	return ends
+}
+
+func (p *parser) readCheck(n *yaml.Node, ends map[string]checkEnd) (Check, bool) {
+	before := len(p.errs)
+	f := p.fields(n, "a check", "from", "to", "expect", "tcp", "max_rtt")
+	if f == nil {
+		return Check{}, false
+	}
+	var c Check
+	c.From = p.readCheckEnd(n, f, "from", ends)
+	c.To = p.readCheckEnd(n, f, "to", ends)
+	if e, found := f["expect"]; found {
+		c.Unreachable = p.readExpect(e.value)
+	}
+	if e, found := f["tcp"]; found {
+		c.TCP, _ = p.integer(e.value, "tcp", 1, 1<<16-1)
+		for _, name := range []string{c.From, c.To} {
+			if ends[name].kind == machine {
+				p.errorf(e.key, "%s takes no part in an exchange over TCP", machine.what(name)).Hint = "only containers do: take tcp out"
+			}
+		}
+	}
+	if e, found := f["max_rtt"]; found {
+		c.MaxRTT = p.readMaxRTT(e.value)
+		if c.Unreachable {
+			p.errorf(e.key, "max_rtt of what is to be unreachable").Hint = "take one of them out"
+		}
+	}
+	from, to := ends[c.From], ends[c.To]
+	switch {
+	case c.From == "" || c.To == "":
+	case c.From == c.To:
+		p.errorf(f["to"].value, "this check is from %q to itself", c.To).Hint = "name another workload"
+	case !c.Unreachable && !slices.ContainsFunc(from.networks, func(name string) bool { return slices.Contains(to.networks, name) }):
+		p.errorf(n, "%s and %s share no network, so one cannot reach the other", from.kind.what(c.From), to.kind.what(c.To)).Hint =
+			"write `expect: unreachable`, or give them a network in common"
+	}
+	return c, len(p.errs) == before && !p.full()
+}
+
+// readCheckEnd reads the name of a workload; empty: there is none of that name.
+func (p *parser) readCheckEnd(n *yaml.Node, f fields, key string, ends map[string]checkEnd) string {
+	e, found := f[key]
+	if !found {
+		p.errorf(n, "this check has no %s", key).Hint = fmt.Sprintf("name a workload: `%s: NAME`", key)
+		return ""
+	}
+	name, ok := p.str(e.value, key)
+	if !ok {
+		return ""
+	}
+	if _, known := ends[name]; known {
+		return name
+	}
+	if p.full() {
+		return ""
+	}
+	var known []string
+	for _, c := range p.lab.Containers {
+		known = append(known, c.Name)
+	}
+	for _, vm := range p.lab.VMs {
+		known = append(known, vm.Name)
+	}
+	hint := p.suggest(name, known)
+	for _, one := range known {
+		if p.names[one].Value == name {
+			hint = fmt.Sprintf("it makes several: name one of them, as in %q", one)
+			break
+		}
+	}
+	p.errorf(e.value, "there is no container or VM %q", name).Hint = hint
+	return ""
+}
+
+func (p *parser) readExpect(n *yaml.Node) (unreachable bool) {
+	text, ok := p.str(n, "expect")
+	if ok && text != "reachable" && text != "unreachable" {
+		p.errorf(n, "expect %q is unknown", text).Hint = "reachable (the default) or unreachable"
+	}
+	return text == "unreachable"
+}
+
+func (p *parser) readMaxRTT(n *yaml.Node) time.Duration {
+	text, ok := p.str(n, "max_rtt")
+	if !ok {
+		return 0
+	}
+	rtt, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		p.errorf(n, "max_rtt %q is not a time", text).Hint = "write it as in 500us or 5ms"
+	case rtt <= 0 || rtt > maxRTT:
+		p.errorf(n, "max_rtt %s is not above 0 and up to 1s", rtt)
+	}
+	return rtt
+}
