@@ -163,6 +163,10 @@ func controller(c *cli.Context, s streams, lab *inventory.Lab, show progress) (*
 	if c.Int("parallel") < 1 {
 		return nil, &usageError{fmt.Sprintf("--parallel %d: at least 1", c.Int("parallel")), ""}
 	}
+	config, err := sshConfig(c)
+	if err != nil {
+		return nil, err
+	}
 	who, err := user.Current()
 	if err != nil {
 		return nil, fmt.Errorf("who runs this: %w", err)
@@ -189,7 +193,7 @@ func controller(c *cli.Context, s streams, lab *inventory.Lab, show progress) (*
 	}
 	password := newSudoPassword(c, terminal)
 	dialer := remote.NewDialer(remote.Options{
-		Lab: lab.Name, User: who.Username, Home: home, ConfigFile: c.String("ssh-config"), AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
+		Lab: lab.Name, User: who.Username, Home: home, ConfigFile: config, AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
 		Secrets: told, SudoPassword: password.get, EndMasters: slices.Contains([]string{"destroy", "clean"}, c.Command.Name),
 		Log: slog.New(slog.NewTextHandler(show.log, &slog.HandlerOptions{Level: level})),
 	})
@@ -203,6 +207,19 @@ func controller(c *cli.Context, s streams, lab *inventory.Lab, show progress) (*
 		User: who.Username, Machine: machine,
 		Images: images.Cache{Dir: images.DefaultDir()}, History: store(), Parallel: c.Int("parallel"), Now: time.Now, Events: show.event,
 	}, nil
+}
+
+// sshConfig is the file of --ssh-config. One that is not there would be read as
+// an empty one.
+func sshConfig(c *cli.Context) (string, error) {
+	file := c.String("ssh-config")
+	if file == "" || file == "none" {
+		return file, nil
+	}
+	if _, err := os.Stat(file); err != nil {
+		return "", &usageError{fmt.Sprintf("--ssh-config: %v", err), "none reads no ssh_config"}
+	}
+	return file, nil
 }
 
 func target(h inventory.Host) remote.Target {
