@@ -48,20 +48,30 @@ func (p *parser) readChecks(n *yaml.Node) {
 	}
 }
 
-// checkEnd is a workload as checks see it.
+// checkEnds are the workloads as checks see them.
+type checkEnds struct {
+	of    map[string]checkEnd
+	names []string          // in the order of the lab
+	first map[string]string // by definition, the first workload that it makes
+}
+
 type checkEnd struct {
 	kind     kind
 	networks []string
 }
 
-func (p *parser) checkEnds() map[string]checkEnd {
-	ends := map[string]checkEnd{}
+func (p *parser) checkEnds() checkEnds {
+	ends := checkEnds{of: map[string]checkEnd{}, first: map[string]string{}}
 	add := func(k kind, name string, legs []Interface) {
 		end := checkEnd{kind: k}
 		for _, leg := range legs {
 			end.networks = append(end.networks, leg.Network)
 		}
-		ends[name] = end
+		ends.of[name] = end
+		ends.names = append(ends.names, name)
+		if definition := p.names[name].Value; ends.first[definition] == "" {
+			ends.first[definition] = name
+		}
 	}
 	for _, c := range p.lab.Containers {
 		add(container, c.Name, c.Interfaces)
@@ -72,7 +82,7 @@ func (p *parser) checkEnds() map[string]checkEnd {
 	return ends
 }
 
-func (p *parser) readCheck(n *yaml.Node, ends map[string]checkEnd) (Check, bool) {
+func (p *parser) readCheck(n *yaml.Node, ends checkEnds) (Check, bool) {
 	before := len(p.errs)
 	f := p.fields(n, "a check", "from", "to", "expect", "tcp", "max_rtt")
 	if f == nil {
@@ -87,7 +97,7 @@ func (p *parser) readCheck(n *yaml.Node, ends map[string]checkEnd) (Check, bool)
 	if e, found := f["tcp"]; found {
 		c.TCP, _ = p.integer(e.value, "tcp", 1, 1<<16-1)
 		for _, name := range []string{c.From, c.To} {
-			if ends[name].kind == machine {
+			if ends.of[name].kind == machine {
 				p.errorf(e.key, "%s takes no part in an exchange over TCP", machine.what(name)).Hint = "only containers do: take tcp out"
 			}
 		}
@@ -98,7 +108,7 @@ func (p *parser) readCheck(n *yaml.Node, ends map[string]checkEnd) (Check, bool)
 			p.errorf(e.key, "max_rtt of what is to be unreachable").Hint = "take one of them out"
 		}
 	}
-	from, to := ends[c.From], ends[c.To]
+	from, to := ends.of[c.From], ends.of[c.To]
 	switch {
 	case c.From == "" || c.To == "":
 	case c.From == c.To:
@@ -111,7 +121,7 @@ func (p *parser) readCheck(n *yaml.Node, ends map[string]checkEnd) (Check, bool)
 }
 
 // readCheckEnd reads the name of a workload; empty: there is none of that name.
-func (p *parser) readCheckEnd(n *yaml.Node, f fields, key string, ends map[string]checkEnd) string {
+func (p *parser) readCheckEnd(n *yaml.Node, f fields, key string, ends checkEnds) string {
 	e, found := f[key]
 	if !found {
 		p.errorf(n, "this check has no %s", key).Hint = fmt.Sprintf("name a workload: `%s: NAME`", key)
@@ -121,25 +131,12 @@ func (p *parser) readCheckEnd(n *yaml.Node, f fields, key string, ends map[strin
 	if !ok {
 		return ""
 	}
-	if _, known := ends[name]; known {
+	if _, known := ends.of[name]; known {
 		return name
 	}
-	if p.full() {
-		return ""
-	}
-	var known []string
-	for _, c := range p.lab.Containers {
-		known = append(known, c.Name)
-	}
-	for _, vm := range p.lab.VMs {
-		known = append(known, vm.Name)
-	}
-	hint := p.suggest(name, known)
-	for _, one := range known {
-		if p.names[one].Value == name {
-			hint = fmt.Sprintf("it makes several: name one of them, as in %q", one)
-			break
-		}
+	hint := p.suggest(name, ends.names)
+	if one := ends.first[name]; one != "" {
+		hint = fmt.Sprintf("it makes several: name one of them, as in %q", one)
 	}
 	p.errorf(e.value, "there is no container or VM %q", name).Hint = hint
 	return ""

@@ -104,7 +104,7 @@ func checkInvariants(t *testing.T, lab *Lab) {
 			t.Errorf("image %+v is incomplete", i)
 		}
 	}
-	checkEnds(t, lab)
+	checkChecks(t, lab)
 	for _, vm := range lab.VMs {
 		once("workload", vm.Name)
 		once("domain", vm.Host, vm.Domain)
@@ -134,8 +134,8 @@ func checkInvariants(t *testing.T, lab *Lab) {
 	}
 }
 
-// checkEnds looks at what a lab's checks refer to.
-func checkEnds(t *testing.T, lab *Lab) {
+// checkChecks looks at what a lab's checks refer to.
+func checkChecks(t *testing.T, lab *Lab) {
 	networks := map[string][]string{}
 	for _, c := range lab.Containers {
 		for _, leg := range c.Interfaces {
