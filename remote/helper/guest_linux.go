@@ -25,6 +25,8 @@ const (
 	consoleTail = 800
 	// busyPause is the time between two tries of a console that another client holds.
 	busyPause = 2 * time.Second
+	// mostOpenings is how many times a console is opened that ends without a cause.
+	mostOpenings = 3
 	// hangUpLimit is how long leaving a console may take.
 	hangUpLimit = 5 * time.Second
 )
@@ -161,22 +163,41 @@ func (h *host) onConsole(ctx context.Context, lab string, w hostapi.Guest, do fu
 		return err
 	}
 	defer giveBack()
-	stream, err := h.virt.Console(ctx, lab, w.Domain)
-	if err != nil {
-		return err
-	}
-	c := console.New(stream, console.Options{})
-	defer c.Close()
-	if err := c.Login(ctx, w.Login.User, w.Login.Password); err != nil {
-		if cause := stream.Cause(); cause != nil && ctx.Err() == nil {
-			return cause
+	var c *console.Console
+	for try := 1; ; try++ {
+		var again bool
+		if c, again, err = h.logIn(ctx, lab, w); err == nil {
+			break
 		}
-		return err
+		if !again || try == mostOpenings || ctx.Err() != nil {
+			return err
+		}
 	}
+	defer c.Close()
 	err = do(c)
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangUpLimit)
 	defer cancel()
 	return errors.Join(err, c.Leave(leave))
+}
+
+// logIn opens the guest's console and logs in. again: libvirt's daemon has ended
+// the console without a cause, as it sometimes does with one that it has just
+// opened; a domain that is gone it does not open again.
+func (h *host) logIn(ctx context.Context, lab string, w hostapi.Guest) (c *console.Console, again bool, err error) {
+	stream, err := h.virt.Console(ctx, lab, w.Domain)
+	if err != nil {
+		return nil, false, err
+	}
+	c = console.New(stream, console.Options{})
+	if err = c.Login(ctx, w.Login.User, w.Login.Password); err == nil {
+		return c, false, nil
+	}
+	again = stream.Ended()
+	if cause := stream.Cause(); cause != nil && ctx.Err() == nil {
+		again, err = false, cause
+	}
+	c.Close()
+	return nil, again, err
 }
 
 // takeConsole waits for the turn on a domain's console.

@@ -71,6 +71,16 @@ func (t *Terminal) Cause() error {
 	}
 }
 
+// Ended tells whether the console ended by itself, with a cause or without.
+func (t *Terminal) Ended() bool {
+	select {
+	case <-t.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Read gives what the guest says.
 func (t *Terminal) Read(p []byte) (int, error) { return t.screen.Read(p) }
 
