@@ -214,7 +214,16 @@ func (h *Host) run(ctx context.Context, c *conn, d *domain, paused func(context.
 			return err
 		}
 	case libvirt.DomainPaused: // at its start, by a run that died, or by hand
-		return c.resume(ctx, d.handle, paused)
+		err := c.connect(d)
+		if err == nil {
+			return c.resume(ctx, d.handle, paused)
+		}
+		if !errors.Is(err, errNoTap) { // as of one that libvirt died over while it started it
+			return err
+		}
+		if err := c.destroy(d.handle); err != nil {
+			return err
+		}
 	case libvirt.DomainShutdown:
 		if err := c.await(d.handle, libvirt.DomainShutoff); err != nil {
 			return err
