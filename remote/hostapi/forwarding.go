@@ -77,7 +77,7 @@ func SummarizeForwarding(entries []ForwardingEntry) ForwardingFacts {
 		return f
 	}
 	entries = slices.Clone(entries)
-	slices.SortFunc(entries, func(a, b ForwardingEntry) int {
+	SortFunc(entries, func(a, b ForwardingEntry) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.MAC, b.MAC), a.Addr.Compare(b.Addr))
 	})
 	sum := sha256.New()

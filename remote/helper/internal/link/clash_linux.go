@@ -75,7 +75,7 @@ func (k *Kernel) overlaps(subnets []netip.Prefix, links []hostapi.Link) ([]hosta
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b hostapi.HostRoute) int {
+	hostapi.SortFunc(out, func(a, b hostapi.HostRoute) int {
 		return cmp.Or(a.Subnet.Compare(b.Subnet), a.Prefix.Compare(b.Prefix), cmp.Compare(a.Device, b.Device))
 	})
 	return out, nil
@@ -117,7 +117,7 @@ func portHolders(ports []int, links []hostapi.Link) ([]hostapi.PortHolder, error
 		wanted["socket:["+s.inode+"]"] = s
 	}
 	holders := holdersOf(wanted)
-	slices.SortFunc(holders, func(a, b hostapi.PortHolder) int {
+	hostapi.SortFunc(holders, func(a, b hostapi.PortHolder) int {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), a.Address.Compare(b.Address), cmp.Compare(a.PID, b.PID))
 	})
 	return holders, nil

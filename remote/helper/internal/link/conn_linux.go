@@ -214,7 +214,7 @@ func prefixes(addresses []netlink.Addr) []netip.Prefix {
 	for _, a := range addresses {
 		out = append(out, prefixOf(a))
 	}
-	slices.SortFunc(out, netip.Prefix.Compare)
+	hostapi.SortFunc(out, netip.Prefix.Compare)
 	return out
 }
 

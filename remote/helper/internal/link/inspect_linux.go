@@ -50,7 +50,7 @@ func (k *Kernel) Inspect(ctx context.Context, req hostapi.InspectRequest) (hosta
 		}
 		out.Links = append(out.Links, state)
 	}
-	slices.SortFunc(out.Links, func(a, b hostapi.LinkState) int { return strings.Compare(a.Name, b.Name) })
+	hostapi.SortFunc(out.Links, func(a, b hostapi.LinkState) int { return strings.Compare(a.Name, b.Name) })
 	for index, master := range masters {
 		if wanted[master] {
 			wanted[index] = true
@@ -119,7 +119,7 @@ func (k *Kernel) entries(macs []string, names map[int]string, wanted map[int]boo
 		}
 		out = append(out, e)
 	}
-	slices.SortFunc(out, func(a, b hostapi.FDBEntry) int {
+	hostapi.SortFunc(out, func(a, b hostapi.FDBEntry) int {
 		if c := strings.Compare(a.Link+" "+a.MAC, b.Link+" "+b.MAC); c != 0 {
 			return c
 		}
@@ -156,6 +156,6 @@ func neighboursIn(name string, req hostapi.InspectRequest) ([]hostapi.Neighbour,
 		}
 		out = append(out, row)
 	}
-	slices.SortFunc(out, func(a, b hostapi.Neighbour) int { return a.Address.Compare(b.Address) })
+	hostapi.SortFunc(out, func(a, b hostapi.Neighbour) int { return a.Address.Compare(b.Address) })
 	return out, nil
 }

@@ -158,7 +158,7 @@ func complete(devices []*device, addresses map[int][]netlink.Addr, lab string, i
 		}
 		links = append(links, l)
 	}
-	slices.SortFunc(links, func(a, b hostapi.Link) int { return cmp.Compare(a.Name, b.Name) })
+	hostapi.SortFunc(links, func(a, b hostapi.Link) int { return cmp.Compare(a.Name, b.Name) })
 	return links
 }
 

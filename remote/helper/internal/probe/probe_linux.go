@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -101,7 +100,7 @@ func group(probes []hostapi.Probe, results []hostapi.ProbeResult) ([]*sender, er
 		}
 		sorted = append(sorted, s)
 	}
-	slices.SortFunc(sorted, func(a, b *sender) int { return cmp.Compare(a.netns, b.netns) })
+	hostapi.SortFunc(sorted, func(a, b *sender) int { return cmp.Compare(a.netns, b.netns) })
 	return sorted, nil
 }
 

@@ -107,7 +107,7 @@ func (c *conn) networks(lab string, names []string) ([]hostapi.VirtNetworkFacts,
 			all = append(all, n.VirtNetworkFacts)
 		}
 	}
-	slices.SortFunc(all, func(a, b hostapi.VirtNetworkFacts) int { return byName(a.Name, b.Name) })
+	hostapi.SortFunc(all, func(a, b hostapi.VirtNetworkFacts) int { return byName(a.Name, b.Name) })
 	return all, nil
 }
 

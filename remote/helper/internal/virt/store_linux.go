@@ -222,7 +222,7 @@ func (s store) observe(lab string, images []hostapi.Image, facts *hostapi.VirtFa
 			Name: name, Mark: &hostapi.Mark{Lab: lab, Intended: true}, State: hostapi.DomainUndefined,
 		})
 	}
-	slices.SortFunc(facts.Domains, func(a, b hostapi.DomainFacts) int { return byName(a.Name, b.Name) })
+	hostapi.SortFunc(facts.Domains, func(a, b hostapi.DomainFacts) int { return byName(a.Name, b.Name) })
 	return nil
 }
 
