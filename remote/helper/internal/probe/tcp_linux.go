@@ -162,10 +162,10 @@ func patiently(ctx context.Context, f func() error) error {
 	var last error
 	for {
 		err := f()
-		if err == nil || ctx.Err() != nil && last == nil {
+		if err == nil || ended(ctx) && last == nil {
 			return err
 		}
-		if ctx.Err() != nil {
+		if ended(ctx) {
 			return last
 		}
 		last = err
@@ -175,6 +175,13 @@ func patiently(ctx context.Context, f func() error) error {
 			return err
 		}
 	}
+}
+
+// ended tells whether ctx is over. A socket's timer for the same instant may well
+// be quicker than that of ctx.
+func ended(ctx context.Context) bool {
+	deadline, bounded := ctx.Deadline()
+	return ctx.Err() != nil || bounded && !time.Now().Before(deadline)
 }
 
 // pattern is data in which no two kilobytes are alike.
