@@ -11,7 +11,7 @@ var _ hostapi.Preparer = (*host)(nil)
 
 // Missing is hostapi.Preparer's.
 func (h *host) Missing(ctx context.Context, req hostapi.PrepareRequest) (hostapi.Preparation, error) {
-	return h.prepare(ctx, func() (hostapi.Preparation, error) { return prepare.Machine{}.Missing(req) })
+	return h.prepare(ctx, func() (hostapi.Preparation, error) { return prepare.Machine{}.Missing(ctx, req) })
 }
 
 // Prepare is hostapi.Preparer's.

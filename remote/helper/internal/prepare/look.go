@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -46,7 +47,7 @@ func needs(arch string) []need {
 }
 
 // look reads the machine.
-func (m Machine) look() state {
+func (m Machine) look(ctx context.Context) state {
 	s := state{arch: runtime.GOARCH, programs: map[string]bool{}, systemd: m.exists("/run/systemd/system")}
 	release := m.release()
 	s.system = release["PRETTY_NAME"]
@@ -67,7 +68,7 @@ func (m Machine) look() state {
 			})
 		}
 	}
-	s.answering = m.libvirtAnswers()
+	s.answering = m.libvirtAnswers(ctx)
 	return s
 }
 

@@ -31,13 +31,13 @@ type Machine struct {
 const patience = 10 * time.Second
 
 // Missing is hostapi.Preparer's.
-func (m Machine) Missing(req hostapi.PrepareRequest) (hostapi.Preparation, error) {
-	return m.look().missing(req)
+func (m Machine) Missing(ctx context.Context, req hostapi.PrepareRequest) (hostapi.Preparation, error) {
+	return m.look(ctx).missing(req)
 }
 
 // Prepare is hostapi.Preparer's. What it starts outlives it.
 func (m Machine) Prepare(ctx context.Context, req hostapi.PrepareRequest) (done hostapi.Preparation, err error) {
-	todo, err := m.Missing(req)
+	todo, err := m.Missing(ctx, req)
 	if err != nil || todo.Empty() {
 		return todo, err
 	}
@@ -53,7 +53,7 @@ func (m Machine) Prepare(ctx context.Context, req hostapi.PrepareRequest) (done 
 			m.awaitLibvirt(ctx) // Debian's packages start what they bring
 		}
 	}
-	left, err := m.Missing(req)
+	left, err := m.Missing(ctx, req)
 	if err != nil {
 		return done, err
 	}
@@ -117,7 +117,7 @@ func commands(manager string, packages []string) (refresh, install []string) {
 func (m Machine) awaitLibvirt(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for !m.libvirtAnswers() {
+	for !m.libvirtAnswers(ctx) {
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
@@ -129,9 +129,10 @@ func (m Machine) awaitLibvirt(ctx context.Context) bool {
 
 // libvirtAnswers tells whether somebody takes connections where libvirt does.
 // That a socket's file is there says nothing: it outlives its daemon.
-func (m Machine) libvirtAnswers() bool {
+func (m Machine) libvirtAnswers(ctx context.Context) bool {
 	answers := func(socket string) bool {
-		conn, err := net.DialTimeout("unix", m.path("/run/libvirt/"+socket), time.Second)
+		dialer := net.Dialer{Timeout: time.Second}
+		conn, err := dialer.DialUnix(ctx, "unix", nil, &net.UnixAddr{Name: m.path("/run/libvirt/" + socket), Net: "unix"})
 		if err != nil {
 			return false
 		}

@@ -151,7 +151,7 @@ func TestLookKnowsTheManager(t *testing.T) {
 		"a system without a name": {"", "/usr/bin/apt-get", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := newMachine(t, c.release, c.binary).look().manager; got != c.want {
+			if got := newMachine(t, c.release, c.binary).look(t.Context()).manager; got != c.want {
 				t.Errorf("manager %q, want %q", got, c.want)
 			}
 		})
@@ -175,7 +175,7 @@ func TestSocketsOfDaemonsThatEndedDoNotCount(t *testing.T) {
 			for _, file := range c.dead {
 				m.put("/run/libvirt/" + file)
 			}
-			if got := m.libvirtAnswers(); got != c.want {
+			if got := m.libvirtAnswers(t.Context()); got != c.want {
 				t.Errorf("libvirt answers: %v, want %v", got, c.want)
 			}
 		})

@@ -67,15 +67,15 @@ type exchange struct {
 
 // open opens the socket in the namespace of the calling thread.
 func (s *sender) open() error {
-	network, address := fmt.Sprintf("ip4:%d", protocolICMPv4), "0.0.0.0"
+	network, address := fmt.Sprintf("ip4:%d", protocolICMPv4), net.IPv4zero
 	if s.v6 {
-		network, address = fmt.Sprintf("ip6:%d", protocolICMPv6), "::"
+		network, address = fmt.Sprintf("ip6:%d", protocolICMPv6), net.IPv6zero
 	}
-	conn, err := net.ListenPacket(network, address)
+	conn, err := net.ListenIP(network, &net.IPAddr{IP: address})
 	if err != nil {
 		return err
 	}
-	s.conn = conn.(*net.IPConn)
+	s.conn = conn
 	if err := s.prepare(); err != nil {
 		s.conn.Close()
 		s.conn = nil

@@ -36,7 +36,7 @@ func (h *Host) dial(ctx context.Context) (*conn, error) {
 	var errs []error
 	for _, path := range h.sockets {
 		dialer := net.Dialer{Timeout: dialTimeout}
-		raw, err := dialer.DialContext(ctx, "unix", path)
+		raw, err := dialer.DialUnix(ctx, "unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 		if err != nil {
 			errs = append(errs, err)
 			continue
