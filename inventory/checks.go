@@ -2,7 +2,10 @@ package inventory
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -12,10 +15,18 @@ import (
 // after a second.
 const maxRTT = time.Second
 
+// What a check can ask for in bits a second: between what says nothing of a link
+// any more and what one connection can fill.
+const (
+	minThroughput = 1e3
+	maxThroughput = 100e9
+)
+
 // checkKey is what makes two checks the same.
 type checkKey struct {
-	from, to string
-	tcp      int
+	from, to   string
+	tcp        int
+	throughput bool
 }
 
 // readChecks comes last: it needs the workloads.
@@ -38,7 +49,7 @@ func (p *parser) readChecks(n *yaml.Node) {
 		if !ok {
 			continue
 		}
-		key := checkKey{c.From, c.To, c.TCP}
+		key := checkKey{c.From, c.To, c.TCP, c.MinThroughput != 0}
 		if first, found := seen[key]; found {
 			p.errorf(item, "this check is already there (%s)", p.at(first)).Hint = "keep one of them"
 			continue
@@ -84,7 +95,7 @@ func (p *parser) checkEnds() checkEnds {
 
 func (p *parser) readCheck(n *yaml.Node, ends checkEnds) (Check, bool) {
 	before := len(p.errs)
-	f := p.fields(n, "a check", "from", "to", "expect", "tcp", "max_rtt")
+	f := p.fields(n, "a check", "from", "to", "expect", "tcp", "max_rtt", "min_throughput")
 	if f == nil {
 		return Check{}, false
 	}
@@ -96,17 +107,24 @@ func (p *parser) readCheck(n *yaml.Node, ends checkEnds) (Check, bool) {
 	}
 	if e, found := f["tcp"]; found {
 		c.TCP, _ = p.integer(e.value, "tcp", 1, 1<<16-1)
-		for _, name := range []string{c.From, c.To} {
-			if ends.of[name].kind == machine {
-				p.errorf(e.key, "%s takes no part in an exchange over TCP", machine.what(name)).Hint = "only containers do: take tcp out"
-			}
-		}
+		p.refuseMachines(e, "tcp", c, ends)
 	}
 	if e, found := f["max_rtt"]; found {
 		c.MaxRTT = p.readMaxRTT(e.value)
 		if c.Unreachable {
 			p.errorf(e.key, "max_rtt of what is to be unreachable").Hint = "take one of them out"
 		}
+	}
+	if e, found := f["min_throughput"]; found {
+		c.MinThroughput = p.readMinThroughput(e.value)
+		_, rtt := f["max_rtt"]
+		switch {
+		case c.Unreachable:
+			p.errorf(e.key, "min_throughput of what is to be unreachable").Hint = "take one of them out"
+		case rtt:
+			p.errorf(e.key, "max_rtt and min_throughput in one check").Hint = "a connection that is filled has other times: write two checks"
+		}
+		p.refuseMachines(e, "min_throughput", c, ends)
 	}
 	from, to := ends.of[c.From], ends.of[c.To]
 	switch {
@@ -118,6 +136,15 @@ func (p *parser) readCheck(n *yaml.Node, ends checkEnds) (Check, bool) {
 			"write `expect: unreachable`, or give them a network in common"
 	}
 	return c, len(p.errs) == before && !p.full()
+}
+
+// refuseMachines finds VMs at the ends of a check that takes data over TCP.
+func (p *parser) refuseMachines(e entry, key string, c Check, ends checkEnds) {
+	for _, name := range []string{c.From, c.To} {
+		if ends.of[name].kind == machine {
+			p.errorf(e.key, "%s takes no part in an exchange over TCP", machine.what(name)).Hint = fmt.Sprintf("only containers do: take %s out", key)
+		}
+	}
 }
 
 // readCheckEnd reads the name of a workload; empty: there is none of that name.
@@ -163,4 +190,26 @@ func (p *parser) readMaxRTT(n *yaml.Node) time.Duration {
 		p.errorf(n, "max_rtt %s is not above 0 and up to 1s", rtt)
 	}
 	return rtt
+}
+
+// readMinThroughput gives bits a second.
+func (p *parser) readMinThroughput(n *yaml.Node) int64 {
+	text, ok := p.str(n, "min_throughput")
+	if !ok {
+		return 0
+	}
+	digits := text[:len(text)-len(strings.TrimLeft(text, "0123456789."))]
+	number, err := strconv.ParseFloat(digits, 64)
+	unit, known := map[string]float64{"bit/s": 1, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}[strings.TrimSpace(text[len(digits):])]
+	switch {
+	case digits == text && err == nil:
+		p.errorf(n, "min_throughput %s has no unit", text).Hint = fmt.Sprintf("write %sMbit/s, if that is what is meant", text)
+	case !known || err != nil:
+		p.errorf(n, "min_throughput %q is not a number with a unit", text).Hint = "write it as in 100Mbit/s or 1.5Gbit/s"
+	case number*unit < minThroughput || number*unit > maxThroughput:
+		p.errorf(n, "min_throughput %s is outside 1kbit/s…100Gbit/s", text)
+	default:
+		return int64(math.Round(number * unit))
+	}
+	return 0
 }

@@ -179,7 +179,20 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 				`13:65: max_rtt "5" is not a time | write it as in 500us or 5ms`,
 				`14:47: max_rtt of what is to be unreachable | take one of them out`,
 				`14:56: max_rtt 2s is not above 0 and up to 1s`,
-				`14:60: unknown key "loss" in a check | known: from, to, expect, tcp, max_rtt`,
+				`14:60: unknown key "loss" in a check | known: from, to, expect, tcp, max_rtt, min_throughput`,
+			}},
+		"throughputs that make no sense": {
+			checked + "checks:\n  - {from: one, to: red, expect: unreachable, min_throughput: 100}\n  - {from: one, to: web-a-1, max_rtt: 5ms, min_throughput: 1Mbit/s}\n" +
+				"  - {from: one, to: web-b-1, min_throughput: 12 MB/s}\n  - {from: one, to: web-b-1, min_throughput: 1.2.3Gbit/s, tcp: 80}\n  - {from: web-a-1, to: one, min_throughput: 0.1bit/s}\n" +
+				"  - {from: web-a-1, to: one, min_throughput: 101Gbit/s, tcp: 80}\n",
+			[]string{
+				`11:47: min_throughput of what is to be unreachable | take one of them out`,
+				`11:63: min_throughput 100 has no unit | write 100Mbit/s, if that is what is meant`,
+				`12:44: max_rtt and min_throughput in one check | a connection that is filled has other times: write two checks`,
+				`13:46: min_throughput "12 MB/s" is not a number with a unit | write it as in 100Mbit/s or 1.5Gbit/s`,
+				`14:46: min_throughput "1.2.3Gbit/s" is not a number with a unit | write it as in 100Mbit/s or 1.5Gbit/s`,
+				`15:46: min_throughput 0.1bit/s is outside 1kbit/s…100Gbit/s`,
+				`16:46: min_throughput 101Gbit/s is outside 1kbit/s…100Gbit/s`,
 			}},
 		"a check twice": {
 			checked + "checks:\n  - {from: one, to: web-a-1, tcp: 80}\n  - {from: one, to: web-a-1}\n  - {from: one, to: web-a-1, tcp: 80, expect: unreachable}\n",
@@ -187,9 +200,10 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 				"13:5: this check is already there (f:11:5) | keep one of them",
 			}},
 		"a VM over TCP": {
-			head + machines + "containers: {c: {host: a}}\nchecks: [{from: c, to: v, tcp: 22}]\n",
+			head + machines + "containers: {c: {host: a}}\nchecks: [{from: c, to: v, tcp: 22}, {from: v, to: c, min_throughput: 1Gbit/s}]\n",
 			[]string{
 				`8:27: VM "v" takes no part in an exchange over TCP | only containers do: take tcp out`,
+				`8:54: VM "v" takes no part in an exchange over TCP | only containers do: take min_throughput out`,
 			}},
 		"lab name with a capital": {
 			"lab: Try\nhosts: {a: {address: x}}\n",

@@ -153,7 +153,8 @@ func checkChecks(t *testing.T, lab *Lab) {
 		from, to := networks[c.From], networks[c.To]
 		shared := slices.ContainsFunc(from, func(n string) bool { return slices.Contains(to, n) })
 		if from == nil || to == nil || c.From == c.To || !shared && !c.Unreachable ||
-			c.TCP != 0 && (machines[c.From] || machines[c.To]) || c.Unreachable && c.MaxRTT != 0 {
+			(c.TCP != 0 || c.MinThroughput != 0) && (machines[c.From] || machines[c.To]) || c.Unreachable && (c.MaxRTT != 0 || c.MinThroughput != 0) ||
+			c.MinThroughput != 0 && (c.MinThroughput < minThroughput || c.MinThroughput > maxThroughput) {
 			t.Errorf("check %+v makes no sense", c)
 		}
 	}
@@ -168,7 +169,7 @@ func FuzzParse(f *testing.F) {
 		head + "networks: {n: {subnet: 10.0.0.0/29, mtu: 1400}, m: {vxlan: v, vteps: {a: 192.168.100.9}}}\ncontainers: {c: {hosts: all, count: 2, network: n}, d: {host: b, interfaces: [{network: m, mac: \"02:00:00:00:00:01\"}, {network: n}]}}\n",
 		"lab: try\nhosts: {\"n[01-12]\": {address: \"192.0.2.[1-12]\", vtep: \"fd01::[1-12]\", ssh: &s {user: u}}, x: {address: y, ssh: *s}}\nnetworks: {n: {subnet: \"fd00::/120\", group: \"ff05::1\"}}\ncontainers:\n  c: {hosts: [x, n01], address: auto}\n",
 		"lab: try\nhosts: &h {a: {address: x, ssh: *h}}\n",
-		checked + "checks: [{from: one, to: web-a-1, tcp: 80, max_rtt: 5ms}, {from: one, to: red, expect: unreachable}]\n",
+		checked + "checks: [{from: one, to: web-a-1, tcp: 80, max_rtt: 5ms}, {from: one, to: web-a-1, min_throughput: 1.5 Gbit/s}, {from: one, to: red, expect: unreachable}]\n",
 		dual, "a: b: c\n", "\ta", "--- x\n--- y\n", "? [a]\n: b\n", "{<<: *x}", "checks: {}\nflood: !!binary x\n", "lab: |\n  x\n",
 	} {
 		f.Add([]byte(text))

@@ -136,6 +136,9 @@ type Check struct {
 	Unreachable bool          // no reply is to come; else they share a network
 	TCP         int           // port of an exchange of data over TCP, between containers; 0: an echo
 	MaxRTT      time.Duration // of what is to be reachable; 0: any
+	// MinThroughput is in bits a second, of data over TCP between containers; 0: any.
+	// Without a port in TCP it is measured at one that vxorch chooses.
+	MinThroughput int64
 }
 
 // Interface is a workload's leg in a network.

@@ -79,7 +79,7 @@ func Request(lab *inventory.Lab, host string, probes []report.Probe, seen []host
 // exchanges.
 func Again(lab *inventory.Lab, host string, probes []report.Probe) (again []hostapi.Probe, indices []int) {
 	for i, p := range probes {
-		if !p.Lost() || p.FromHost != host || p.Stage == report.StageVTEP || p.Kind == report.KindTCP || len(again) == maxAgain {
+		if !p.Lost() || p.FromHost != host || p.Stage == report.StageVTEP || p.OverTCP() || len(again) == maxAgain {
 			continue
 		}
 		at := slices.IndexFunc(lab.Containers, func(c inventory.Container) bool { return c.Name == p.From })

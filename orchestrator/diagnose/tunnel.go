@@ -261,7 +261,7 @@ func (d *doctor) dropping(host string) (drop *hostapi.Drop, before uint64) {
 
 // mtu looks at why a full packet does not pass where small ones do.
 func (d *doctor) mtu(p path) *report.Finding {
-	if p.Kind == report.KindPing || d.lost(p, report.KindPing) || p.Kind == report.KindTCP && !d.lost(p, report.KindMTU) {
+	if p.Kind == report.KindPing || d.lost(p, report.KindPing) || p.OverTCP() && !d.lost(p, report.KindMTU) {
 		return nil
 	}
 	for _, ends := range p.ends() {

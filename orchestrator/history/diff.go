@@ -106,6 +106,10 @@ func (d *differ) probes(before, after *report.Result) {
 			d.add(report.Broke, "probe", name(*a), result(b), result(a), a.Error)
 		case b.Result != a.Result:
 			d.add(report.Mended, "probe", name(*a), result(b), result(a), "")
+		case a.Kind == report.KindThroughput: // what takes longer is slower, and so is what has less of it
+			if change := pace(a.Throughput, b.Throughput, 0); change != "" {
+				d.add(change, "probe", name(*a), report.Throughput(b.Throughput), report.Throughput(a.Throughput), "")
+			}
 		case a.Received > 0 && b.Received > 0:
 			if change := pace(b.RTT.Avg, a.RTT.Avg, leastPing); change != "" {
 				d.add(change, "probe", name(*a), fmt.Sprintf("%.2f ms", b.RTT.Avg), fmt.Sprintf("%.2f ms", a.RTT.Avg), "")

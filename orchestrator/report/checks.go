@@ -31,8 +31,21 @@ func (p Probe) expected() string {
 		line += " " + p.Expect
 	case p.MaxRTT > 0:
 		line += fmt.Sprintf(" within %g ms", p.MaxRTT)
+	case p.MinThroughput > 0:
+		line += " at least " + Throughput(p.MinThroughput)
 	}
 	return line
+}
+
+// Throughput writes Mbit/s as people do.
+func Throughput(mbits float64) string {
+	switch {
+	case mbits >= 1000:
+		return fmt.Sprintf("%.4g Gbit/s", mbits/1000)
+	case mbits >= 1 || mbits == 0:
+		return fmt.Sprintf("%.4g Mbit/s", mbits)
+	}
+	return fmt.Sprintf("%.4g kbit/s", mbits*1000)
 }
 
 // outcome says what a check came to.
@@ -44,6 +57,8 @@ func (p Probe) outcome() string {
 		return p.why()
 	case p.Expect != "":
 		return "no reply came"
+	case p.Kind == KindThroughput:
+		return Throughput(p.Throughput)
 	}
 	return fmt.Sprintf("%.2f ms", p.RTT.Avg)
 }

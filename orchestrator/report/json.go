@@ -37,6 +37,7 @@ func presentable(r *Result) *Result {
 	}
 	c.Probes = list(r.Probes)
 	for i := range c.Probes {
+		c.Probes[i].Throughput = round(c.Probes[i].Throughput, 3)
 		rtt := &c.Probes[i].RTT // in milliseconds
 		rtt.Min, rtt.Avg, rtt.Max = round(rtt.Min, 3), round(rtt.Avg, 3), round(rtt.Max, 3)
 	}

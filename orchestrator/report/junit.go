@@ -144,6 +144,9 @@ func (j *junitWriter) probes() {
 		if p.Stage == StageCheck {
 			c.Name = p.expected()
 		}
+		if p.Throughput > 0 {
+			c.Out = &junitPlain{Throughput(p.Throughput)}
+		}
 		switch p.Result {
 		case Fail:
 			c.Failure = &junitWhy{Type: p.Kind, Message: p.why(), Text: j.explain(i)}

@@ -83,6 +83,8 @@ const (
 	KindPing = "ping" // ICMP echo
 	KindMTU  = "mtu"  // ICMP echo as large as the sender's link carries, unfragmented; a byte more must not leave
 	KindTCP  = "tcp"  // data over TCP, answered with its checksum; its time is that of all of it
+
+	KindThroughput = "throughput" // the same for a second, to see how fast data comes
 )
 
 // Probe is one directed proof.
@@ -95,7 +97,7 @@ type Probe struct {
 	To       string `json:"to"`
 	ToHost   string `json:"to_host"`
 	Address  string `json:"address"` // of To
-	Bytes    int    `json:"bytes"`   // ICMP payload
+	Bytes    int    `json:"bytes"`   // ICMP payload; of TCP, the data
 	Sent     int    `json:"sent"`
 	Received int    `json:"received"`
 	RTT      RTT    `json:"rtt_ms"`
@@ -106,6 +108,9 @@ type Probe struct {
 	Expect string  `json:"expect,omitempty"`     // ExpectUnreachable: it passes if no reply came; empty: one is to come
 	Port   int     `json:"port,omitempty"`       // of TCP
 	MaxRTT float64 `json:"max_rtt_ms,omitempty"` // that it passes with; 0: any
+	// Of one of throughput, in Mbit/s: what was measured, and the least that it passes with.
+	Throughput    float64 `json:"throughput_mbit_s,omitempty"`
+	MinThroughput float64 `json:"min_throughput_mbit_s,omitempty"`
 }
 
 // ExpectUnreachable is of a check that is not to be answered.
@@ -115,6 +120,9 @@ const ExpectUnreachable = "unreachable"
 func (p Probe) Lost() bool {
 	return p.Result == Fail && p.Received == 0 && p.Expect != ExpectUnreachable
 }
+
+// OverTCP tells whether data is exchanged instead of an echo.
+func (p Probe) OverTCP() bool { return p.Kind == KindTCP || p.Kind == KindThroughput }
 
 // RTT is in milliseconds; all zero without a reply.
 type RTT struct {

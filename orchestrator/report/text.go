@@ -179,9 +179,9 @@ func (t *textWriter) advice() string {
 		return "what could not even be sent lacks a link or an address: `vxorch deploy` mends that"
 	case is(func(p Probe) bool { return p.Lost() && p.Stage == StageVTEP }):
 		return t.underlay()
-	case !is(func(p Probe) bool { return p.Lost() && (p.Kind != KindTCP || p.Stage != StageCheck) }):
+	case !is(func(p Probe) bool { return p.Lost() && (!p.OverTCP() || p.Stage != StageCheck) }):
 		return "everything else passes: look for a firewall in the containers, or one on the hosts that filters bridged frames"
-	case !is(func(p Probe) bool { return p.Lost() && p.Kind != KindTCP }):
+	case !is(func(p Probe) bool { return p.Lost() && !p.OverTCP() }):
 		return "pings pass and TCP does not: look for faults of checksum offloading: ethtool -K VTEP tx-checksum-ip-generic off"
 	case !is(func(p Probe) bool { return p.Lost() && p.Kind == KindPing }):
 		return "small packets pass, so the underlay carries less than its devices' mtu says: give the network a smaller mtu in the inventory, or mend the path"

@@ -79,6 +79,13 @@ func checkedRun() *Result {
 	add(Pass, "", func(p *Probe) { p.Kind, p.Port, p.Bytes = KindTCP, 80, 64<<10 })
 	add(Fail, "answered, but is to be unreachable", func(p *Probe) { p.Kind, p.Port, p.Bytes, p.Expect = KindTCP, 443, 64<<10, ExpectUnreachable })
 	add(Pass, "", func(p *Probe) { p.To, p.Expect, p.Received, p.RTT = "cn4", ExpectUnreachable, 0, RTT{} })
+	measured := func(mbits float64) func(*Probe) {
+		return func(p *Probe) {
+			p.Kind, p.Port, p.Bytes, p.RTT, p.MinThroughput, p.Throughput = KindThroughput, 30000, 12_345_678, RTT{1001, 1001, 1001}, 100, mbits
+		}
+	}
+	add(Pass, "", measured(1234.5678))
+	add(Fail, "93.1 Mbit/s, less than 100 Mbit/s", func(p *Probe) { measured(93.1)(p); p.From, p.FromHost = "cn3", "host1" })
 	add(Skipped, "host3 failed", func(p *Probe) { p.To, p.ToHost, p.Sent, p.Received, p.RTT = "cn5", "host3", 0, 0, RTT{} })
 	r.Sort()
 	return r

@@ -250,10 +250,24 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 	return r.Err(name)
 }
 
-// Prove sends the probes, all of a host at once, and records a row for each.
-// Those from or to a host that has failed are skipped, and so is what needs both
-// hosts at once where not all can be worked on at once.
+// Prove sends the probes, all of a host at once, and records a row for each; what
+// measures throughput it sends afterwards. Those from or to a host that has failed
+// are skipped, and so is what needs both hosts at once where not all can be worked
+// on at once.
 func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, hosts map[string]hostapi.Host) {
+	for _, round := range verify.Rounds(pairs) {
+		name := stage
+		if verify.Measuring(round) {
+			name = stageThroughput
+		}
+		r.round(ctx, name, round, hosts)
+	}
+}
+
+// stageThroughput is the stage of checks that measure it.
+const stageThroughput = "throughput"
+
+func (r *Run) round(ctx context.Context, stage string, pairs []verify.Pair, hosts map[string]hostapi.Host) {
 	var rows []report.Probe
 	byHost := map[string][]verify.Pair{}
 	serving := map[string][]hostapi.Probe{}
@@ -303,7 +317,7 @@ func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, host
 func serve(sides []hostapi.Probe, side hostapi.Probe) []hostapi.Probe {
 	for i, s := range sides {
 		if s.Netns == side.Netns && s.Target == side.Target && s.TCP.Port == side.TCP.Port {
-			s.TCP.Clients = max(s.TCP.Clients, 1) + 1
+			s.TCP.Clients, s.TCP.For = max(s.TCP.Clients, 1)+1, max(s.TCP.For, side.TCP.For)
 			sides[i] = s
 			return sides
 		}

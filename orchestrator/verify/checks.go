@@ -1,7 +1,9 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"vxorch/inventory"
@@ -17,8 +19,38 @@ func Proofs(lab *inventory.Lab, full bool) (containers, vms []Pair) {
 	return append(containers, checks...), append(vms, vmChecks...)
 }
 
+// Rounds are the pairs that are proved at once, in order: first all but those that
+// measure throughput, which would fill the others' way. These follow, and in each
+// round a host has one at most, since two would share what they measure.
+func Rounds(pairs []Pair) [][]Pair {
+	var rounds [][]Pair
+	var busy []map[string]bool // hosts, by round
+	first := slices.DeleteFunc(slices.Clone(pairs), func(p Pair) bool { return p.MinThroughput > 0 })
+	if len(first) > 0 {
+		rounds, busy = append(rounds, first), append(busy, nil)
+	}
+	for _, p := range pairs {
+		if p.MinThroughput == 0 {
+			continue
+		}
+		i := slices.IndexFunc(busy, func(hosts map[string]bool) bool { return hosts != nil && !hosts[p.FromHost] && !hosts[p.ToHost] })
+		if i < 0 {
+			i = len(rounds)
+			rounds, busy = append(rounds, nil), append(busy, map[string]bool{})
+		}
+		rounds[i] = append(rounds[i], p)
+		busy[i][p.FromHost], busy[i][p.ToHost] = true, true
+	}
+	return rounds
+}
+
+// Measuring tells whether a round measures throughput.
+func Measuring(round []Pair) bool { return len(round) > 0 && round[0].MinThroughput > 0 }
+
 // Checks gives the pairs of the inventory's checks: one for every address of To in
 // every network that it shares with From; where they share none, for every address.
+// What measures throughput comes last, where there are VMs among these: until they
+// stand, images travel.
 func Checks(lab *inventory.Lab) (containers, vms []Pair) {
 	ends := map[string]endpoint{}
 	for _, e := range endpoints(lab) {
@@ -41,10 +73,10 @@ func Checks(lab *inventory.Lab) (containers, vms []Pair) {
 			for _, target := range leg.Addresses() {
 				p := station{from, leg}.pair(station{to, leg}, target)
 				p.Stage, p.Unreachable, p.Apart, p.MaxRTT = report.StageCheck, c.Unreachable, len(shared) == 0, c.MaxRTT
-				if c.TCP != 0 {
-					p.TCP, p.ToNetns = c.TCP, to.netns
+				if p.MinThroughput = c.MinThroughput; c.TCP != 0 || c.MinThroughput > 0 {
+					p.TCP, p.ToNetns = cmp.Or(c.TCP, throughputPort), to.netns
 				}
-				if from.vm || to.vm {
+				if from.vm || to.vm || c.MinThroughput > 0 && len(lab.VMs) > 0 {
 					vms = append(vms, p)
 				} else {
 					containers = append(containers, p)
@@ -66,8 +98,13 @@ func (p Pair) judgeCheck(r hostapi.ProbeResult, row *report.Probe) {
 		row.Error = "nothing is proved: " + r.Error.Message
 	case p.MaxRTT > 0 && r.Received > 0 && r.RTT > p.MaxRTT:
 		row.Result, row.Error = report.Fail, fmt.Sprintf("answered in %s, more than %s", r.RTT.Round(time.Microsecond), p.MaxRTT)
+	case p.MinThroughput > r.BitRate && r.Received > 0:
+		row.Result, row.Error = report.Fail, fmt.Sprintf("%s, less than %s", report.Throughput(row.Throughput), report.Throughput(row.MinThroughput))
 	}
 }
+
+// mbits is bits a second as reports have them.
+func mbits(rate int64) float64 { return float64(rate) / 1e6 }
 
 // quiet tells whether it was proved that no reply comes: something was sent and
 // nothing came, or no route leads to where none should.

@@ -28,6 +28,13 @@ const (
 	tcpPorts     = 10000
 )
 
+// A check's throughput is measured for a second, at a port that the exchanges do
+// not use, unless it names one.
+const (
+	throughputTime = time.Second
+	throughputPort = firstTCPPort + tcpPorts
+)
+
 // Pair is one directed proof: an echo request from one end to the other.
 type Pair struct {
 	Stage    string // report.StageVTEP, …
@@ -50,6 +57,8 @@ type Pair struct {
 	Unreachable bool          // no reply is to come
 	Apart       bool          // the ends share no network
 	MaxRTT      time.Duration // 0: any
+	// MinThroughput is in bits a second, of an exchange that lasts; 0: it does not.
+	MinThroughput int64
 }
 
 // Mesh gives the directed pairs of endpoints that share a network, each once:
@@ -221,7 +230,7 @@ func VTEPs(network inventory.Network, hosts []string, changed map[string]bool, f
 // Probe is what the sending host is asked.
 func (p Pair) Probe() hostapi.Probe {
 	if p.TCP != 0 {
-		return hostapi.Probe{Netns: p.Netns, Target: p.Target, TCP: &hostapi.TCPExchange{Port: p.TCP, Bytes: tcpBytes}}
+		return hostapi.Probe{Netns: p.Netns, Target: p.Target, TCP: p.exchange()}
 	}
 	probe := hostapi.Probe{Netns: p.Netns, Guest: p.Guest, Target: p.Target, Bytes: pingBytes, Whole: p.Whole}
 	if p.Unreachable {
@@ -232,15 +241,25 @@ func (p Pair) Probe() hostapi.Probe {
 
 // Serving is what the other host of an exchange is asked at the same time.
 func (p Pair) Serving() hostapi.Probe {
-	return hostapi.Probe{Netns: p.ToNetns, Target: p.Target, TCP: &hostapi.TCPExchange{Port: p.TCP, Bytes: tcpBytes, Serve: true}}
+	exchange := p.exchange()
+	exchange.Serve = true
+	return hostapi.Probe{Netns: p.ToNetns, Target: p.Target, TCP: exchange}
+}
+
+func (p Pair) exchange() *hostapi.TCPExchange {
+	exchange := &hostapi.TCPExchange{Port: p.TCP, Bytes: tcpBytes}
+	if p.MinThroughput > 0 {
+		exchange.For = throughputTime
+	}
+	return exchange
 }
 
 // Judge turns what came of p's probe into a row of the report.
 func (p Pair) Judge(r hostapi.ProbeResult) report.Probe {
 	row := p.row()
 	row.Sent, row.Received = r.Sent, r.Received
-	if p.Whole {
-		row.Bytes = r.Bytes
+	if p.Whole || p.MinThroughput > 0 && r.Received > 0 {
+		row.Bytes, row.Throughput = r.Bytes, mbits(r.BitRate)
 	}
 	row.Result = report.Fail
 	if r.Received > 0 {
@@ -268,6 +287,8 @@ func (p Pair) row() report.Probe {
 	switch {
 	case p.Whole:
 		kind = report.KindMTU
+	case p.MinThroughput > 0:
+		kind, bytes = report.KindThroughput, 0
 	case p.TCP != 0:
 		kind, bytes = report.KindTCP, tcpBytes
 	}
@@ -277,7 +298,7 @@ func (p Pair) row() report.Probe {
 		Address: p.Target.String(), Bytes: bytes,
 	}
 	if p.Stage == report.StageCheck {
-		row.Port, row.MaxRTT = p.TCP, float64(p.MaxRTT)/float64(time.Millisecond)
+		row.Port, row.MaxRTT, row.MinThroughput = p.TCP, float64(p.MaxRTT)/float64(time.Millisecond), mbits(p.MinThroughput)
 		if p.Unreachable {
 			row.Expect = report.ExpectUnreachable
 		}

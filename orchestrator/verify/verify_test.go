@@ -37,6 +37,8 @@ checks:
   - {from: a, to: c, expect: unreachable}
   - {from: c, to: b, expect: unreachable}
   - {from: a, to: v}
+  - {from: b, to: a, min_throughput: 100Mbit/s}
+  - {from: b, to: c, min_throughput: 1Gbit/s, tcp: 5201}
 `
 
 func parse(t *testing.T) *inventory.Lab {
@@ -112,7 +114,12 @@ func TestChecksArePairsInSharedNetworksOrApart(t *testing.T) {
 	if diff := cmp.Diff(want, lines(containers)); diff != "" {
 		t.Errorf("checks of containers (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"check blue a>v 10.1.0.21 from lu-a"}, lines(vms)); diff != "" {
+	want = []string{ // what measures throughput waits for the VMs
+		"check blue a>v 10.1.0.21 from lu-a",
+		"check blue b>a 10.1.0.11 from lu-b by TCP to lu-a",
+		"check red b>c 10.2.0.13 from lu-b by TCP to lu-c",
+	}
+	if diff := cmp.Diff(want, lines(vms)); diff != "" {
 		t.Errorf("checks with a VM (-want +got):\n%s", diff)
 	}
 	for _, p := range containers {
@@ -122,6 +129,29 @@ func TestChecksArePairsInSharedNetworksOrApart(t *testing.T) {
 		if tries := p.Probe().Tries; tries != map[bool]int{true: 1}[p.Unreachable] {
 			t.Errorf("%s>%s has %d tries", p.From, p.To, tries)
 		}
+	}
+}
+
+func TestThroughputIsMeasuredAfterwardsAndOneOfAHostAtOnce(t *testing.T) {
+	pair := func(from, to string, rate int64) verify.Pair {
+		return verify.Pair{FromHost: from, ToHost: to, MinThroughput: rate}
+	}
+	rounds := verify.Rounds([]verify.Pair{
+		pair("a", "b", 0), pair("a", "b", 1), pair("c", "d", 1), pair("b", "a", 0), pair("d", "e", 1), pair("b", "a", 1), pair("f", "f", 1),
+	})
+	var got []string
+	for _, round := range rounds {
+		line := fmt.Sprint(verify.Measuring(round))
+		for _, p := range round {
+			line += " " + p.FromHost + p.ToHost
+		}
+		got = append(got, line)
+	}
+	if diff := cmp.Diff([]string{"false ab ba", "true ab cd ff", "true de ba"}, got); diff != "" {
+		t.Errorf("rounds (-want +got):\n%s", diff)
+	}
+	if rounds := verify.Rounds(nil); len(rounds) > 0 {
+		t.Errorf("rounds of nothing: %v", rounds)
 	}
 }
 
@@ -136,6 +166,10 @@ func TestChecksAreJudged(t *testing.T) {
 		return hostapi.ProbeResult{Sent: sent, Error: &hostapi.Error{Kind: kind, Message: "why"}}
 	}
 	answered := hostapi.ProbeResult{Sent: 1, Received: 1, RTT: 5 * time.Millisecond}
+	fast := shut
+	fast.Unreachable, fast.TCP, fast.MinThroughput = false, 30000, 100_000_000
+	enough, slow := answered, answered
+	enough.BitRate, slow.BitRate = 100_000_000, 93_100_000
 	late := answered
 	late.RTT += 1234 * time.Microsecond
 	for name, c := range map[string]struct {
@@ -155,6 +189,9 @@ func TestChecksAreJudged(t *testing.T) {
 		"shut without a route proves nothing": {shut, failed(hostapi.KindUnreachable, 0), "fail nothing is proved: why"},
 		"port that nobody answers at":         {port, failed(hostapi.KindUnreachable, 1), "pass "},
 		"port that takes a connection":        {port, failed(hostapi.KindInternal, 1), "fail nothing is proved: why"},
+		"fast enough":                         {fast, enough, "pass "},
+		"too slow":                            {fast, slow, "fail 93.1 Mbit/s, less than 100 Mbit/s"},
+		"not measured":                        {fast, failed(hostapi.KindUnreachable, 1), "fail why"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			row := c.pair.Judge(c.result)

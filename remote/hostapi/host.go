@@ -120,6 +120,9 @@ type TCPExchange struct {
 	Port  int  `json:"port"`            // of the serving side
 	Bytes int  `json:"bytes"`           // at most 1 MiB
 	Serve bool `json:"serve,omitempty"` // serve at Target, which is this side's own address
+	// For: the Bytes again and again for so long, to see how fast they come; 0: once.
+	// At most 10 s. A serving side that is asked for both has it set.
+	For time.Duration `json:"for,omitempty"`
 	// Clients is how many exchanges to serve, in place of requests sent; 0 is 1.
 	Clients int `json:"clients,omitempty"`
 }
@@ -129,7 +132,11 @@ type ProbeResult struct {
 	Sent     int           `json:"sent"`
 	Received int           `json:"received"`
 	RTT      time.Duration `json:"rtt"`             // of the reply; 0 without one
-	Bytes    int           `json:"bytes,omitempty"` // ICMP payload of a Whole probe
+	Bytes    int           `json:"bytes,omitempty"` // ICMP payload of a Whole probe; of an exchange, what came
+	// BitRate is in bits a second, of an exchange For a time: what came in the second
+	// half of it, since a connection takes a while to find out what it can have. A
+	// serving side leaves it out.
+	BitRate int64 `json:"bit_rate,omitempty"`
 	// Error is why nothing could be sent, or why an exchange did not come about. It
 	// is of KindUnreachable where there is no route, or nobody took the connection.
 	Error *Error `json:"error,omitempty"`

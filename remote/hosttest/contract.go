@@ -416,6 +416,14 @@ func (b *bench) probe() {
 			b.Errorf("side %d of two TCP exchanges with one: %+v, want %d done", i, r, want)
 		}
 	}
+	lasting := exchange
+	lasting.TCP = &hostapi.TCPExchange{Port: 24792, Bytes: 1 << 16, For: 100 * time.Millisecond}
+	serving.TCP = &hostapi.TCPExchange{Port: 24792, Bytes: 1 << 16, For: 100 * time.Millisecond, Serve: true}
+	for i, r := range b.probes(lasting, serving) {
+		if r.Error != nil || r.Received != 1 || i == 0 && (r.BitRate <= 0 || r.Bytes <= 0) {
+			b.Errorf("side %d of an exchange that lasts: %+v, want it done and measured", i, r)
+		}
+	}
 	exchange.Target = netip.MustParseAddr("198.51.100.1")
 	away := hostapi.Probe{Netns: first.Netns, Target: exchange.Target}
 	for i, r := range b.probes(exchange, away) {

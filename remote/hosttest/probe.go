@@ -53,15 +53,22 @@ func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 	return result
 }
 
+// BitRate is how many bits a second pass between any two workloads.
+const BitRate = 1e9
+
 // exchange takes the other side to be there if it is reached.
 func (m *Machine) exchange(links map[string]*link, p hostapi.Probe) hostapi.ProbeResult {
 	result := hostapi.ProbeResult{Sent: max(p.TCP.Clients, 1), Bytes: p.TCP.Bytes}
 	from, source := m.route(links, p.Target)
 	switch {
-	case p.TCP.Port < 1 || p.TCP.Bytes < 1:
+	case p.TCP.Port < 1 || p.TCP.Bytes < 1 || p.TCP.For < 0:
 		return hostapi.ProbeResult{Error: hostapi.AsError(invalid("no TCP exchange: %+v", *p.TCP))}
 	case from != nil && (source == p.Target) == p.TCP.Serve && (p.TCP.Serve || m.reaches(from, source, p.Target)):
 		result.Received, result.RTT = result.Sent, 100*time.Microsecond+m.latency
+		if p.TCP.For > 0 && !p.TCP.Serve {
+			result.BitRate = BitRate
+			result.Bytes = int(p.TCP.For.Seconds() * BitRate / 8)
+		}
 	case from == nil:
 		result.Sent = 0
 		result.Error = &hostapi.Error{Kind: hostapi.KindUnreachable, Message: "TCP: network is unreachable"}

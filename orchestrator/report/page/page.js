@@ -74,7 +74,8 @@
     if (table && table.open) fill(shown);
   };
 
-  const rtt = p => p.received ? `${p.rtt_ms.avg.toFixed(2)} ms` : "";
+  const rtt = p => p.throughput_mbit_s ? `${p.throughput_mbit_s} Mbit/s` : p.received ? `${p.rtt_ms.avg.toFixed(2)} ms` : "";
+  const least = p => p.min_throughput_mbit_s && `≥ ${p.min_throughput_mbit_s} Mbit/s`;
 
   const describe = td => {
     all(".chosen").forEach(e => e.classList.remove("chosen"));
@@ -111,7 +112,7 @@
     for (const p of shown.slice(0, most)) {
       const row = body.insertRow();
       row.className = p.result;
-      for (const text of [[p.kind, p.port, p.expect].filter(Boolean).join(" "), p.stage, p.network, p.from, p.to, p.address, `${p.received}/${p.sent}`, rtt(p), p.error ? `${p.result}: ${p.error}` : p.result])
+      for (const text of [[p.kind, p.port, p.expect, least(p)].filter(Boolean).join(" "), p.stage, p.network, p.from, p.to, p.address, `${p.received}/${p.sent}`, rtt(p), p.error ? `${p.result}: ${p.error}` : p.result])
         row.insertCell().textContent = text;
     }
     const rows = [t];

@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +24,8 @@ import (
 
 const (
 	maxExchange = 1 << 20              // bytes
+	maxFor      = 10 * time.Second     // of data again and again
+	answerSize  = 8 + 4 + 8            // bytes: how many came, their checksum, how many bits a second
 	maxClients  = 10_000               // of one serving side
 	pause       = 5 * time.Millisecond // between tries to find the other side
 )
@@ -31,18 +35,18 @@ const (
 // the reason. Safe for concurrent use.
 func Exchange(ctx context.Context, p hostapi.Probe) hostapi.ProbeResult {
 	x, target := *p.TCP, p.Target.Unmap()
-	if !target.IsValid() || x.Clients < 0 || x.Clients > maxClients || x.Port < 1 || x.Port > 1<<16-1 || x.Bytes < 1 || x.Bytes > maxExchange || p.Tries < 0 || p.Tries > maxTries {
+	if !target.IsValid() || x.Clients < 0 || x.Clients > maxClients || x.Port < 1 || x.Port > 1<<16-1 || x.Bytes < 1 || x.Bytes > maxExchange || x.For < 0 || x.For > maxFor || p.Tries < 0 || p.Tries > maxTries {
 		return hostapi.ProbeResult{Error: &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("no TCP exchange: %+v with %s", x, target)}}
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(cmp.Or(p.Tries, maxTries))*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(cmp.Or(p.Tries, maxTries))*time.Second+x.For)
 	defer cancel()
 	at := netip.AddrPortFrom(target, uint16(x.Port))
 	clients := max(x.Clients, 1)
 	result := hostapi.ProbeResult{Sent: clients, Bytes: x.Bytes}
 	var err error
 	if x.Serve {
-		result.Received, result.RTT, err = serve(ctx, p.Netns, at, x.Bytes, clients)
-	} else if result.RTT, err = request(ctx, p.Netns, at, x.Bytes); err == nil {
+		result.Received, result.RTT, err = serve(ctx, p.Netns, at, x.For, clients)
+	} else if err = request(ctx, p.Netns, at, x, &result); err == nil {
 		result.Received = 1
 	}
 	if err != nil {
@@ -64,7 +68,7 @@ var errNobody = errors.New("no connection")
 
 // request sends the data and takes the answer. It tries until the other side
 // listens.
-func request(ctx context.Context, netns string, at netip.AddrPort, bytes int) (time.Duration, error) {
+func request(ctx context.Context, netns string, at netip.AddrPort, x hostapi.TCPExchange, result *hostapi.ProbeResult) error {
 	var conn *net.TCPConn
 	var began time.Time
 	err := patiently(ctx, func() error {
@@ -75,21 +79,46 @@ func request(ctx context.Context, netns string, at netip.AddrPort, bytes int) (t
 		})
 	})
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", errNobody, err)
+		return fmt.Errorf("%w: %w", errNobody, err)
 	}
+	data := pattern(x.Bytes)
+	var sending sync.WaitGroup
+	defer sending.Wait()
 	defer closeWith(ctx, conn)()
-	data := pattern(bytes)
-	if _, err := conn.Write(data); err != nil {
-		return 0, err
+	if x.For > 0 {
+		_ = conn.SetLinger(0) // what is still on its way when the answer is here, nobody wants
 	}
-	var answer [8]byte
+	var most atomic.Int64 // bytes that can have come
+	sending.Go(func() {
+		var err error
+		for again := true; again && err == nil; again = x.For > 0 {
+			most.Add(int64(len(data)))
+			_, err = conn.Write(data)
+		}
+		_ = conn.CloseWrite() // where it fails, so does the answer
+	})
+	var answer [answerSize]byte
 	if _, err := io.ReadFull(conn, answer[:]); err != nil {
-		return 0, fmt.Errorf("connected, but no answer to %d bytes: %w", bytes, err)
+		return fmt.Errorf("connected, but no answer to %d bytes: %w", x.Bytes, err)
 	}
-	if came, sum := binary.BigEndian.Uint32(answer[:4]), binary.BigEndian.Uint32(answer[4:]); int(came) != bytes || sum != crc32.ChecksumIEEE(data) {
-		return 0, fmt.Errorf("of %d bytes sent, %d came, and not as they were", bytes, came)
+	result.RTT = time.Since(began)
+	came, sum := int64(binary.BigEndian.Uint64(answer[:])), binary.BigEndian.Uint32(answer[8:])
+	if x.For == 0 && came != int64(x.Bytes) || came < 0 || came > most.Load() || sum != checksum(data, came) {
+		return fmt.Errorf("of %d bytes sent, %d came, and not as they were", most.Load(), came)
 	}
-	return time.Since(began), nil
+	if x.For > 0 {
+		result.Bytes, result.BitRate = int(came), int64(binary.BigEndian.Uint64(answer[12:]))
+	}
+	return nil
+}
+
+// checksum is that of the first n bytes of data again and again.
+func checksum(data []byte, n int64) uint32 {
+	var sum uint32
+	for size := int64(len(data)); n > size; n -= size {
+		sum = crc32.Update(sum, crc32.IEEETable, data)
+	}
+	return crc32.Update(sum, crc32.IEEETable, data[:n])
 }
 
 // dial connects. Dialer.DialContext, which takes names too, brings 150 kB of DNS
@@ -104,7 +133,7 @@ func dial(ctx context.Context, at netip.AddrPort) (*net.TCPConn, error) {
 
 // serve answers so many requests, and tells how many it has, and the last one's
 // time.
-func serve(ctx context.Context, netns string, at netip.AddrPort, bytes, clients int) (served int, took time.Duration, err error) {
+func serve(ctx context.Context, netns string, at netip.AddrPort, during time.Duration, clients int) (served int, took time.Duration, err error) {
 	var listener *net.TCPListener
 	err = patiently(ctx, func() error { // an IPv6 address may still be tentative
 		return ns.Do(netns, func() (err error) {
@@ -127,7 +156,7 @@ func serve(ctx context.Context, netns string, at netip.AddrPort, bytes, clients 
 			break
 		}
 		group.Go(func() { // one that stalls keeps nobody else waiting
-			t, failed := answer(ctx, conn, bytes)
+			t, failed := answer(ctx, conn, during)
 			mu.Lock()
 			defer mu.Unlock()
 			if failed != nil {
@@ -141,17 +170,46 @@ func serve(ctx context.Context, netns string, at netip.AddrPort, bytes, clients 
 	return served, took, err
 }
 
-func answer(ctx context.Context, conn net.Conn, bytes int) (time.Duration, error) {
+// answer takes data until the other side has sent it all or, where that does so
+// without end, for so long.
+func answer(ctx context.Context, conn net.Conn, during time.Duration) (time.Duration, error) {
 	defer closeWith(ctx, conn)()
 	began := time.Now()
-	data := make([]byte, bytes)
-	n, err := io.ReadFull(conn, data)
-	if err != nil {
+	if during > 0 {
+		if err := conn.SetReadDeadline(began.Add(during)); err != nil {
+			return 0, err
+		}
+	}
+	var came, before int64 // before: in the first half
+	var middle time.Time
+	var sum uint32
+	data := make([]byte, 64<<10)
+	for {
+		n, err := conn.Read(data)
+		came += int64(n)
+		sum = crc32.Update(sum, crc32.IEEETable, data[:n])
+		if middle.IsZero() && time.Since(began) >= during/2 {
+			before, middle = came, time.Now()
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	took := time.Since(began)
+	rate := float64(8*(came-before)) / max(time.Since(middle), 1).Seconds()
+	reply := binary.BigEndian.AppendUint64(nil, uint64(came))
+	reply = binary.BigEndian.AppendUint32(reply, sum)
+	if _, err := conn.Write(binary.BigEndian.AppendUint64(reply, uint64(rate))); err != nil {
 		return 0, err
 	}
-	reply := binary.BigEndian.AppendUint32(nil, uint32(n))
-	_, err = conn.Write(binary.BigEndian.AppendUint32(reply, crc32.ChecksumIEEE(data)))
-	return time.Since(began), err
+	// To close while data is coming would be a reset, which can overtake the answer.
+	if err := conn.SetReadDeadline(time.Time{}); err == nil {
+		_, _ = io.Copy(io.Discard, conn)
+	}
+	return took, nil
 }
 
 // closeWith closes what is waited on when ctx ends; the function that it gives

@@ -67,6 +67,31 @@ func TestOneSideServesSeveral(t *testing.T) {
 	}
 }
 
+// One side serves an exchange that lasts and one that does not at the same time.
+func TestExchangeForATimeTellsHowFastDataCame(t *testing.T) {
+	serving, lasting, once := exchangeWith(24797, true), exchangeWith(24797, false), exchangeWith(24797, false)
+	serving.TCP.Clients, serving.TCP.For, lasting.TCP.For = 2, 200*time.Millisecond, 200*time.Millisecond
+	for _, p := range []*hostapi.Probe{&serving, &lasting, &once} {
+		p.Tries = 3
+	}
+	results := make(chan hostapi.ProbeResult, 2)
+	go func() { results <- Exchange(context.Background(), serving) }()
+	go func() { results <- Exchange(context.Background(), once) }()
+	r := Exchange(context.Background(), lasting)
+	if r.Received != 1 || r.Error != nil || r.RTT < lasting.TCP.For || r.Bytes <= lasting.TCP.Bytes {
+		t.Errorf("asking side: %+v, want more than %d bytes in no less than %s", r, lasting.TCP.Bytes, lasting.TCP.For)
+	}
+	// In half of the time at most all that came, and over loopback surely something.
+	if most := int64(8 * float64(r.Bytes) / (lasting.TCP.For / 2).Seconds()); r.BitRate < 1 || r.BitRate > most {
+		t.Errorf("%d bits a second of %d bytes, want 1…%d", r.BitRate, r.Bytes, most)
+	}
+	for range 2 {
+		if r := <-results; r.Error != nil || r.Received != r.Sent {
+			t.Errorf("the other sides: %+v", r)
+		}
+	}
+}
+
 // A server that answers with another checksum, as it would to data that was
 // changed on its way.
 func TestExchangeNoticesChangedData(t *testing.T) {
@@ -82,7 +107,7 @@ func TestExchangeNoticesChangedData(t *testing.T) {
 		}
 		defer conn.Close()
 		_, _ = conn.Read(make([]byte, 1<<16))
-		_, _ = conn.Write([]byte{0, 1, 0, 0, 1, 2, 3, 4})
+		_, _ = conn.Write([]byte{5: 1, 8: 1, 2, 3, 4, answerSize - 1: 0})
 		time.Sleep(100 * time.Millisecond)
 	}()
 	if r := Exchange(context.Background(), exchangeWith(24795, false)); r.Received != 0 || r.Error == nil || r.Error.Kind != hostapi.KindInternal || !strings.Contains(r.Error.Message, "not as they were") {
@@ -91,7 +116,7 @@ func TestExchangeNoticesChangedData(t *testing.T) {
 }
 
 func TestNoExchangeIsRefused(t *testing.T) {
-	for _, x := range []hostapi.TCPExchange{{Bytes: 1}, {Port: 1 << 16, Bytes: 1}, {Port: 1}, {Port: 1, Bytes: maxExchange + 1}, {Port: 1, Bytes: 1, Serve: true, Clients: -1}} {
+	for _, x := range []hostapi.TCPExchange{{Bytes: 1}, {Port: 1 << 16, Bytes: 1}, {Port: 1}, {Port: 1, Bytes: maxExchange + 1}, {Port: 1, Bytes: 1, Serve: true, Clients: -1}, {Port: 1, Bytes: 1, For: maxFor + 1}} {
 		r := Exchange(context.Background(), hostapi.Probe{Target: netip.MustParseAddr("127.0.0.1"), TCP: &x})
 		if r.Error == nil || r.Error.Kind != hostapi.KindInvalid {
 			t.Errorf("exchange %+v: %+v, want it invalid", x, r)
