@@ -129,8 +129,8 @@ func (l *login) failed(ctx context.Context, cause error) error {
 
 // nextPrompt waits for a prompt in what is said from a place on that nothing
 // follows for a moment; noPrompt if nothing more came for a time of patience. The
-// moment is short after a shell's prompt that is all that was said: a session that
-// stood answers return so, and its shell is asked whether it is one.
+// moment is short after shell's prompts that are all that was said: a session that
+// stood answers each return so, and its shell is asked whether it is one.
 func (c *Console) nextPrompt(ctx context.Context, from int64, patience time.Duration) (prompt, error) {
 	for {
 		var seen prompt
@@ -139,14 +139,14 @@ func (c *Console) nextPrompt(ctx context.Context, from int64, patience time.Dura
 		ok, err := c.await(ctx, patience, func() bool {
 			var text string
 			text, at, _ = c.look(max(from, c.mark()-longestPrompt-1))
-			seen, alone = promptOf(text), !strings.Contains(strings.TrimLeft(text, "\n"), "\n")
+			seen, alone = promptOf(text), onlyShellPrompts(text)
 			return seen != noPrompt
 		})
 		if err != nil || !ok {
 			return noPrompt, err
 		}
 		settle := c.options.Settle
-		if seen == shellPrompt && alone {
+		if alone {
 			settle /= 5
 		}
 		more, err := c.await(ctx, settle, func() bool { return c.mark() != at })
@@ -157,6 +157,16 @@ func (c *Console) nextPrompt(ctx context.Context, from int64, patience time.Dura
 			return seen, nil
 		}
 	}
+}
+
+// onlyShellPrompts tells whether every line of text is a shell's prompt, or empty.
+func onlyShellPrompts(text string) bool {
+	for line := range strings.SplitSeq(text, "\n") {
+		if line != "" && promptOf(line) != shellPrompt {
+			return false
+		}
+	}
+	return text != ""
 }
 
 // confirm tells whether what looks like a shell's prompt is one, and whose; and

@@ -164,3 +164,18 @@ func FuzzReadPings(f *testing.F) {
 		}
 	})
 }
+
+func TestOnlyShellPrompts(t *testing.T) {
+	for text, want := range map[string]bool{
+		"$ ":                     true,
+		"\n$ \n$ \nroot@vm1:~# ": true,
+		"":                       false,
+		"login: ":                false,
+		"Welcome to vm1\n$ ":     false,
+		"costs 5 $ \nlogin: ":    false,
+	} {
+		if got := onlyShellPrompts(text); got != want {
+			t.Errorf("onlyShellPrompts(%q) = %t", text, got)
+		}
+	}
+}
