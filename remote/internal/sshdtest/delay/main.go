@@ -6,7 +6,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -51,8 +50,11 @@ func serve(listener net.Listener, target string, d time.Duration) error {
 		go func() {
 			defer near.Close()
 			// The server learns of a connection when the last of the three packets
-			// that make it has arrived.
-			time.Sleep(3 * d)
+			// that make it has arrived, and with that of what the client sends first:
+			// in truth it would be connected only after the second.
+			begins := time.Now().Add(3 * d)
+			said := listen(near, d, begins)
+			time.Sleep(time.Until(begins))
 			far, err := net.Dial("tcp", target)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "delay:", err)
@@ -60,8 +62,8 @@ func serve(listener net.Listener, target string, d time.Duration) error {
 			}
 			defer far.Close()
 			var both sync.WaitGroup
-			both.Go(func() { pump(far, near, d) })
-			both.Go(func() { pump(near, far, d) })
+			both.Go(func() { pump(far, near, said) })
+			both.Go(func() { pump(near, far, listen(far, d, begins)) })
 			both.Wait()
 		}()
 	}
@@ -72,23 +74,33 @@ type chunk struct {
 	due  time.Time
 }
 
-// pump sends on what comes from source, later.
-func pump(sink, source net.Conn, d time.Duration) {
+// listen reads what comes from source, and gives it with the time at which it
+// arrives: so much later, and not before anything can.
+func listen(source net.Conn, d time.Duration, earliest time.Time) <-chan chunk {
 	line := make(chan chunk, 1<<16)
 	go func() {
 		defer close(line)
 		for {
 			buffer := make([]byte, 64<<10)
 			n, err := source.Read(buffer)
+			due := time.Now().Add(d)
+			if due.Before(earliest) {
+				due = earliest
+			}
 			if n > 0 {
-				line <- chunk{buffer[:n], time.Now().Add(d)}
+				line <- chunk{buffer[:n], due}
 			}
 			if err != nil {
-				line <- chunk{nil, time.Now().Add(d)}
+				line <- chunk{nil, due}
 				return
 			}
 		}
 	}()
+	return line
+}
+
+// pump sends on what comes from source when it arrives.
+func pump(sink, source net.Conn, line <-chan chunk) {
 	for c := range line {
 		time.Sleep(time.Until(c.due))
 		if len(c.data) == 0 {
@@ -99,7 +111,9 @@ func pump(sink, source net.Conn, d time.Duration) {
 		}
 		if _, err := sink.Write(c.data); err != nil {
 			source.Close()
-			_, _ = io.Copy(io.Discard, source)
+			for range line { // until that is seen
+			}
+			return
 		}
 	}
 }
