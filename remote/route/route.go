@@ -59,6 +59,7 @@ type Network struct {
 	opts     Options
 	resolver *sshconfig.Resolver
 	hostKeys *hostkeys.Reader
+	punctual *punctual
 
 	mu     sync.Mutex
 	shared map[string]*shared        // connections to jump hosts, by way
@@ -86,6 +87,7 @@ func New(opts Options) *Network {
 		opts:     opts,
 		resolver: &sshconfig.Resolver{Home: opts.Home, File: opts.ConfigFile, User: opts.User, Log: opts.Log, SSH: opts.SSH},
 		hostKeys: &hostkeys.Reader{Log: opts.Log},
+		punctual: newPunctual(),
 		shared:   map[string]*shared{}, failed: map[string]*hostapi.Error{}, gates: map[string]*gate{},
 	}
 }
@@ -148,6 +150,9 @@ func (n *Network) connect(ctx context.Context, way []hop) (*sshconn.Conn, error)
 		}
 	default:
 		opts.Turn, opts.Dialer = n.gate(server).turn, n.opts.Dialer
+		if last.dialTimeout == 0 { // else the user knows better
+			opts.Dialer = n.punctual.dial(opts.Dialer)
+		}
 	}
 	return sshconn.Dial(ctx, last.target, opts)
 }
