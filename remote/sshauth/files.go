@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/youmark/pkcs8"
 	"golang.org/x/crypto/ssh"
 
 	"vxorch/remote/hostapi"
@@ -28,6 +29,9 @@ func (k *Keyring) readKey(ctx context.Context, file string, held []ssh.Signer) (
 			}
 		}
 		return nil, failure(hostapi.KindAuth, hint, "read key: %v", err)
+	}
+	if encryptedPKCS8(text) != nil {
+		return k.readEncrypted(ctx, file, text, nil, held)
 	}
 	signer, err := ssh.ParsePrivateKey(text)
 	var encrypted *ssh.PassphraseMissingError
@@ -51,14 +55,34 @@ func (k *Keyring) readKey(ctx context.Context, file string, held []ssh.Signer) (
 	switch {
 	case publicErr == nil:
 		return nil, failure(hostapi.KindAuth, "load its private part into the ssh-agent: ssh-add", "key %s is a public key, and the agent does not hold its private part", file)
-	case bytes.Contains(text, []byte("BEGIN ENCRYPTED PRIVATE KEY")):
-		return nil, failure(hostapi.KindAuth, "ssh-keygen -p -f "+file+" writes it in OpenSSH's format; or load it into the ssh-agent: ssh-add "+file,
-			"key %s is encrypted as PKCS#8, which only OpenSSH can open", file)
 	case public != nil && strings.HasPrefix(public.Type(), "sk-"), bytes.Contains(text, []byte("OPENSSH PRIVATE KEY")) && strings.Contains(err.Error(), "key type"):
 		return nil, failure(hostapi.KindAuth, "load it into the ssh-agent: ssh-add "+file+"; or let the system's ssh connect: `ssh: {transport: openssh}` in the inventory",
 			"key %s is of a kind that only OpenSSH can use (%v)", file, err)
 	}
 	return nil, failure(hostapi.KindAuth, hint, "read key %s: %v", file, err)
+}
+
+// encryptedPKCS8 gives what is in a key file of that format (RFC 5958), which x/crypto
+// does not know; nil: it is of another.
+func encryptedPKCS8(text []byte) []byte {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "ENCRYPTED PRIVATE KEY" {
+		return nil
+	}
+	return block.Bytes
+}
+
+// decrypt gives the signer of an encrypted key file's text.
+func decrypt(text []byte, passphrase string) (ssh.Signer, error) {
+	der := encryptedPKCS8(text)
+	if der == nil {
+		return ssh.ParsePrivateKeyWithPassphrase(text, []byte(passphrase))
+	}
+	key, err := pkcs8.ParsePKCS8PrivateKey(der, []byte(passphrase))
+	if err != nil {
+		return nil, err
+	}
+	return ssh.NewSignerFromKey(key)
 }
 
 // readEncrypted gives the signer of an encrypted key file. Where its public part

@@ -73,7 +73,7 @@ func (s *Secrets) open(ctx context.Context, file string, pem []byte) (ssh.Signer
 		return nil, err
 	}
 	for _, passphrase := range s.Passphrases {
-		if signer, err := ssh.ParsePrivateKeyWithPassphrase(pem, []byte(passphrase)); err == nil {
+		if signer, err := decrypt(pem, passphrase); err == nil {
 			s.opened[file] = signer
 			return signer, nil
 		}
@@ -94,7 +94,7 @@ func (s *Secrets) open(ctx context.Context, file string, pem []byte) (ssh.Signer
 		if err != nil || passphrase == "" { // an empty one skips the key, as with ssh
 			break
 		}
-		signer, err := ssh.ParsePrivateKeyWithPassphrase(pem, []byte(passphrase))
+		signer, err := decrypt(pem, passphrase)
 		if err == nil {
 			s.Passphrases = append(s.Passphrases, passphrase) // other keys may have the same
 			s.opened[file] = signer
