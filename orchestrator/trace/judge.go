@@ -240,7 +240,7 @@ func micro(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 
 // explain says where a ping was lost.
 func (r *Result) explain(p *Path, e Evidence, f *flights) {
-	last, words := f.furthest()
+	last, words := f.furthest(p, e)
 	if last == nil {
 		r.Reason = fmt.Sprintf("nothing left %s", p.From.Name)
 		if err := e.Probe.Error; err != nil {
@@ -272,13 +272,16 @@ func (r *Result) explain(p *Path, e Evidence, f *flights) {
 }
 
 // furthest is the packet that went last, and words for one that is not the ping.
-func (f *flights) furthest() (*Flight, string) {
+// What its target says of neighbours follows from the ping only if that arrived:
+// kernels ask again by themselves, too, whether a neighbour is still there.
+func (f *flights) furthest(p *Path, e Evidence) (*Flight, string) {
+	came := p.ended(f.request, e)
 	switch {
 	case len(f.reply.Seen) > 0:
 		return f.reply, "the reply "
-	case len(f.backAnswer.Seen) > 0:
+	case came && len(f.backAnswer.Seen) > 0:
 		return f.backAnswer, fmt.Sprintf("%s's answer to who has its address ", f.backAnswer.From)
-	case len(f.backAsk.Seen) > 0 && len(f.request.Seen) > 0:
+	case came && len(f.backAsk.Seen) > 0:
 		return f.backAsk, fmt.Sprintf("%s's question who has %s's address ", f.backAsk.From, f.backAsk.To)
 	case len(f.request.Seen) > 0:
 		return f.request, "the ping "
@@ -288,6 +291,17 @@ func (f *flights) furthest() (*Flight, string) {
 		return f.ask, fmt.Sprintf("the question who has %s's address ", f.ask.To)
 	}
 	return nil, ""
+}
+
+// ended tells whether a packet that goes forth was seen at the last hop that was
+// listened at.
+func (p *Path) ended(flight *Flight, e Evidence) bool {
+	for i := len(p.Hops) - 1; i >= 0; i-- {
+		if e.Errors[i] == nil {
+			return slices.ContainsFunc(flight.Seen, func(s Sighting) bool { return s.Hop == i })
+		}
+	}
+	return false
 }
 
 // arrived is the reason where a packet came to its end and nothing came of it.
