@@ -1,6 +1,9 @@
 package hostapi
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Kind classifies an Error. The numbers travel over the wire and never change
 // their meaning.
@@ -32,6 +35,12 @@ type Error struct {
 	Hint    string `json:"hint,omitempty"` // the way out, where there is one
 
 	Holder *Holder `json:"holder,omitempty"` // of KindLocked: who holds the lock, where that is known
+}
+
+// Errorf gives an Error whose message is formatted. hint may be empty. It wraps
+// nothing: a cause stands in the message.
+func Errorf(kind Kind, hint, format string, args ...any) *Error {
+	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -66,12 +66,12 @@ func (r *Reader) Read(files []string) (*Known, error) {
 		}
 		if dir == "" {
 			if dir, err = os.MkdirTemp("", "vxorch-known-hosts-"); err != nil {
-				return nil, failure(hostapi.KindHostKey, "", "read %s: %v", file, err)
+				return nil, hostapi.Errorf(hostapi.KindHostKey, "", "read %s: %v", file, err)
 			}
 		}
 		good, bad := filepath.Join(dir, fmt.Sprint(i, "-good")), filepath.Join(dir, fmt.Sprint(i, "-bad"))
 		if err := r.sortLines(file, good, bad); err != nil {
-			return nil, failure(hostapi.KindHostKey, "", "read known hosts: %v", err)
+			return nil, hostapi.Errorf(hostapi.KindHostKey, "", "read known hosts: %v", err)
 		}
 		k.files[good], k.files[bad] = file, file
 		readable, broken = append(readable, good), append(broken, bad)
@@ -81,7 +81,7 @@ func (r *Reader) Read(files []string) (*Known, error) {
 		k.broken, err = knownhosts.NewDB(broken...)
 	}
 	if err != nil {
-		return nil, failure(hostapi.KindHostKey, "", "read known hosts: %v", err)
+		return nil, hostapi.Errorf(hostapi.KindHostKey, "", "read known hosts: %v", err)
 	}
 	return k, nil
 }
@@ -172,15 +172,15 @@ func (k *Known) Check(name string, key ssh.PublicKey) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &revoked):
-		return failure(hostapi.KindHostKey, "others may hold a key that is revoked: give the host a new one", "the host's key %s is revoked by %s", Describe(key), k.place(revoked.Revoked))
+		return hostapi.Errorf(hostapi.KindHostKey, "others may hold a key that is revoked: give the host a new one", "the host's key %s is revoked by %s", Describe(key), k.place(revoked.Revoked))
 	case !errors.As(err, &mismatch):
-		return failure(hostapi.KindHostKey, "a host's certificate has to be for its name, in time, and not revoked by known_hosts", "the host's key %s: %v", Describe(key), err)
+		return hostapi.Errorf(hostapi.KindHostKey, "a host's certificate has to be for its name, in time, and not revoked by known_hosts", "the host's key %s: %v", Describe(key), err)
 	}
 	if len(mismatch.Want) > 0 {
 		return k.changed(name, key, mismatch.Want)
 	}
 	if errors.As(k.broken.HostKeyCallback()(name, nowhere, key), &mismatch) && len(mismatch.Want) > 0 {
-		return failure(hostapi.KindHostKey, "mend or remove that line",
+		return hostapi.Errorf(hostapi.KindHostKey, "mend or remove that line",
 			"the host presents %s, but what is known of its key cannot be read: %s", Describe(key), k.place(mismatch.Want[0]))
 	}
 	return ErrUnknown
@@ -199,9 +199,9 @@ func (k *Known) changed(name string, key ssh.PublicKey, want []xknownhosts.Known
 		}
 	}
 	if len(known) == 0 {
-		return failure(hostapi.KindHostKey, "name the certificate as HostCertificate in the host's sshd_config, or put the key itself into known_hosts", "the host presents %s without a certificate of the authority %s", Describe(key), strings.Join(authorities, ", "))
+		return hostapi.Errorf(hostapi.KindHostKey, "name the certificate as HostCertificate in the host's sshd_config, or put the key itself into known_hosts", "the host presents %s without a certificate of the authority %s", Describe(key), strings.Join(authorities, ", "))
 	}
-	return failure(hostapi.KindHostKey,
+	return hostapi.Errorf(hostapi.KindHostKey,
 		fmt.Sprintf("if the host was installed anew: ssh-keygen -R %q -f %s; if not, somebody else answers in its place", knownhosts.Normalize(name), k.file(want[0])),
 		"the host's key has changed: known %s, presented %s", strings.Join(known, ", "), Describe(key))
 }
@@ -225,7 +225,3 @@ func Describe(key ssh.PublicKey) string {
 
 // Same tells whether two keys are one.
 func Same(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
-
-func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {
-	return &hostapi.Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
-}

@@ -417,5 +417,5 @@ func ours(mark *hostapi.Mark, lab string) bool {
 }
 
 func invalid(format string, args ...any) error {
-	return &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf(format, args...)}
+	return hostapi.Errorf(hostapi.KindInvalid, "", format, args...)
 }

@@ -67,7 +67,7 @@ func NewBundle(dir fs.FS) (*Bundle, error) {
 			continue
 		}
 		if err != nil {
-			return nil, failure(hostapi.KindHelper, "", "read the embedded helper: %v", err)
+			return nil, hostapi.Errorf(hostapi.KindHelper, "", "read the embedded helper: %v", err)
 		}
 		b.helpers[m.arch] = h
 	}
@@ -77,7 +77,7 @@ func NewBundle(dir fs.FS) (*Bundle, error) {
 	return b, nil
 }
 
-var errNoHelper = failure(hostapi.KindHelper, "build vxorch by scripts/build, which builds the helper first",
+var errNoHelper = hostapi.Errorf(hostapi.KindHelper, "build vxorch by scripts/build, which builds the helper first",
 	"this vxorch was built without the helper that it starts on the hosts")
 
 // Embedded tells whether this program carries helpers.
@@ -187,5 +187,5 @@ func unsupported(kernel, machine string) *hostapi.Error {
 	}):
 		hint = "this vxorch was built without it: build it by scripts/build"
 	}
-	return failure(hostapi.KindUnsupported, hint, "there is no helper for this host's machine: %q on %q", kernel, machine)
+	return hostapi.Errorf(hostapi.KindUnsupported, hint, "there is no helper for this host's machine: %q on %q", kernel, machine)
 }

@@ -178,6 +178,6 @@ func nowhere(details string) *hostapi.Error {
 	if uid == "0" {
 		who = "root's"
 	}
-	return failure(hostapi.KindHelper, "one of them must be writable, belong to that user alone (mode 0700), have room for some MB and not be mounted noexec; XDG_CACHE_HOME names another",
+	return hostapi.Errorf(hostapi.KindHelper, "one of them must be writable, belong to that user alone (mode 0700), have room for some MB and not be mounted noexec; XDG_CACHE_HOME names another",
 		"start the helper: no place for it in %s cache: %s", who, strings.TrimSuffix(strings.TrimSpace(reasons), ";"))
 }

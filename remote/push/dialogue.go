@@ -47,7 +47,7 @@ func begin(ctx context.Context, conn *sshconn.Conn, token, mark, command string,
 	session, err := conn.StartWatched(ctx, command, &d.prompts)
 	if err != nil {
 		if errors.Is(err, hostapi.ErrCanceled) && errors.Is(context.Cause(ctx), errSlow) {
-			return nil, failure(hostapi.KindHelper, "is the host overloaded?", "start the helper: the host did not run a command within %s", timeout)
+			return nil, hostapi.Errorf(hostapi.KindHelper, "is the host overloaded?", "start the helper: the host did not run a command within %s", timeout)
 		}
 		return nil, err
 	}
@@ -88,13 +88,13 @@ func (d *dialogue) next(ctx context.Context) (word, rest string, err error) {
 			return "", "", errPrompt
 		case err := <-d.sent:
 			if err != nil && d.stream.conn.Err() == nil { // else how it ended explains best why it took no more
-				return "", "", failure(hostapi.KindHelper, "", "send the helper: %v", err)
+				return "", "", hostapi.Errorf(hostapi.KindHelper, "", "send the helper: %v", err)
 			}
 			d.sent = make(chan error) // there is no more to come
 		case <-slow:
 			g.err, waiting = errSlow, false
 		case <-ctx.Done():
-			return "", "", failure(hostapi.KindCanceled, "", "start the helper: %v", context.Cause(ctx))
+			return "", "", hostapi.Errorf(hostapi.KindCanceled, "", "start the helper: %v", context.Cause(ctx))
 		}
 	}
 	session := d.stream.session
@@ -115,10 +115,10 @@ func (d *dialogue) next(ctx context.Context) (word, rest string, err error) {
 		}
 	}
 	if dead := d.stream.conn.Err(); dead != nil {
-		return "", "", failure(hostapi.KindLost, "", "start the helper: %v", dead)
+		return "", "", hostapi.Errorf(hostapi.KindLost, "", "start the helper: %v", dead)
 	}
 	if g.err != io.EOF && g.err != hostapi.ErrNoGreeting && !errors.Is(g.err, errSlow) {
-		return "", "", failure(hostapi.KindLost, "", "start the helper: %v", g.err)
+		return "", "", hostapi.Errorf(hostapi.KindLost, "", "start the helper: %v", g.err)
 	}
 	return "", "", d.explain(g.noise, g.err)
 }
@@ -127,11 +127,11 @@ func (d *dialogue) next(ctx context.Context) (word, rest string, err error) {
 func (d *dialogue) send(ctx context.Context, q request, wish string, opts Options) error {
 	fields := strings.SplitN(wish, " ", 3)
 	if len(fields) < 3 {
-		return failure(hostapi.KindHelper, "", "start the helper: strange wish %q", wish)
+		return hostapi.Errorf(hostapi.KindHelper, "", "start the helper: strange wish %q", wish)
 	}
 	h, ok := q.bundle.byHash(fields[0])
 	if !ok {
-		return failure(hostapi.KindHelper, "", "start the helper: strange wish %q", wish)
+		return hostapi.Errorf(hostapi.KindHelper, "", "start the helper: strange wish %q", wish)
 	}
 	u := upload{helper: h, packed: fields[1] == formatPacked, file: fields[2]}
 	ctx, cancel := context.WithCancel(ctx)
@@ -162,7 +162,7 @@ func (d *dialogue) send(ctx context.Context, q request, wish string, opts Option
 // answer gives sudo the password, which is not asked for before it is needed.
 func (d *dialogue) answer(ctx context.Context, password func(context.Context) (string, error)) error {
 	if password == nil {
-		return failure(hostapi.KindPermission, hintSudo, "start the helper: sudo asks for a password")
+		return hostapi.Errorf(hostapi.KindPermission, hintSudo, "start the helper: sudo asks for a password")
 	}
 	secret, err := password(ctx)
 	if err != nil {
@@ -173,7 +173,7 @@ func (d *dialogue) answer(ctx context.Context, password func(context.Context) (s
 		return e
 	}
 	if _, err := io.WriteString(d.stream.session.Stdin, secret+"\n"); err != nil {
-		return failure(hostapi.KindLost, "", "answer sudo: %v", err)
+		return hostapi.Errorf(hostapi.KindLost, "", "answer sudo: %v", err)
 	}
 	return nil
 }
@@ -225,7 +225,7 @@ func (d *dialogue) explain(noise []byte, err error) error {
 			return refused
 		}
 	}
-	reason := failure(hostapi.KindHelper, "does the user's login shell on the host run commands, and may the account run any at all (ForceCommand, SFTP only)? With --debug the log has the whole command line",
+	reason := hostapi.Errorf(hostapi.KindHelper, "does the user's login shell on the host run commands, and may the account run any at all (ForceCommand, SFTP only)? With --debug the log has the whole command line",
 		"start the helper: %s; command: %s…", what, d.stream.Command[:min(len(d.stream.Command), commandShown)])
 	if gone {
 		return &notExecutable{reason}

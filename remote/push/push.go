@@ -10,7 +10,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -68,10 +67,10 @@ func (o Options) withDefaults() (Options, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if strings.Trim(o.Lab, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" { // no word of a command line
-		return o, failure(hostapi.KindInvalid, "", "start the helper: %q is not a lab's name", o.Lab)
+		return o, hostapi.Errorf(hostapi.KindInvalid, "", "start the helper: %q is not a lab's name", o.Lab)
 	}
 	if o.Sudo == SudoAsk && o.Password == nil {
-		return o, failure(hostapi.KindInvalid, "", "start the helper: sudo may ask for a password, and nobody knows one")
+		return o, hostapi.Errorf(hostapi.KindInvalid, "", "start the helper: sudo may ask for a password, and nobody knows one")
 	}
 	return o, nil
 }
@@ -139,7 +138,7 @@ func start(ctx context.Context, conn *sshconn.Conn, q request, mark string, opts
 		word, rest, err := d.next(ctx)
 		switch {
 		case errors.Is(err, errPrompt) && answered:
-			return nil, failure(hostapi.KindPermission, "it is the password of the SSH user on that host which sudo wants, unless its settings say otherwise (rootpw, targetpw)",
+			return nil, hostapi.Errorf(hostapi.KindPermission, "it is the password of the SSH user on that host which sudo wants, unless its settings say otherwise (rootpw, targetpw)",
 				"start the helper: sudo refused the password")
 		case errors.Is(err, errPrompt):
 			if err := d.answer(ctx, opts.Password); err != nil {
@@ -166,12 +165,12 @@ func start(ctx context.Context, conn *sshconn.Conn, q request, mark string, opts
 		case answerGot:
 		case answerFull:
 			if d.stored.Load() {
-				return nil, &astray{failure(hostapi.KindHelper, "", "unpack the helper in %s: it takes no more, or lacks what was sent", rest)}
+				return nil, &astray{hostapi.Errorf(hostapi.KindHelper, "", "unpack the helper in %s: it takes no more, or lacks what was sent", rest)}
 			}
 			return nil, refusal(word, rest)
 		case answerSpoilt:
 			sum, file, _ := strings.Cut(rest, " ")
-			reason := failure(hostapi.KindHelper, "does the host have sha256sum, and is its disk well?",
+			reason := hostapi.Errorf(hostapi.KindHelper, "does the host have sha256sum, and is its disk well?",
 				"start the helper: what arrived in %s is not what was sent: its SHA-256 sum is %q", file, sum)
 			if d.stored.Load() {
 				return nil, &astray{reason}
@@ -218,18 +217,14 @@ func refusal(word, rest string) error {
 	case answerNowhere:
 		return nowhere(rest)
 	case answerNoSudo:
-		return failure(hostapi.KindPermission, "install sudo there, or log in as root (ssh.user)", "start the helper: the user is not root, and the host has no sudo")
+		return hostapi.Errorf(hostapi.KindPermission, "install sudo there, or log in as root (ssh.user)", "start the helper: the user is not root, and the host has no sudo")
 	case answerFull:
 		number, dir, _ := strings.Cut(rest, " ")
 		place, err := strconv.Atoi(number)
 		if err != nil {
 			break
 		}
-		return &noRoom{place, failure(hostapi.KindHelper, "the user's cache directory on the host must be writable and have room for some MB", "send the helper into %s: it takes no more", dir)}
+		return &noRoom{place, hostapi.Errorf(hostapi.KindHelper, "the user's cache directory on the host must be writable and have room for some MB", "send the helper into %s: it takes no more", dir)}
 	}
-	return failure(hostapi.KindHelper, "", "start the helper: strange answer %q", word+" "+rest)
-}
-
-func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {
-	return &hostapi.Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
+	return hostapi.Errorf(hostapi.KindHelper, "", "start the helper: strange answer %q", word+" "+rest)
 }

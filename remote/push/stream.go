@@ -89,7 +89,7 @@ func (s *Stream) Reason() error {
 	if text := strings.TrimSpace(s.Stderr()); text != "" {
 		what += "; its stderr: " + text
 	}
-	return failure(hostapi.KindLost, "", "%s", what)
+	return hostapi.Errorf(hostapi.KindLost, "", "%s", what)
 }
 
 // ended tells whether a session ended with its connection, which died of dead,

@@ -27,11 +27,11 @@ var sudoRefusals = []struct{ words, message, hint string }{
 func sudoRefusal(stderr, what string) *hostapi.Error {
 	for _, r := range sudoRefusals {
 		if strings.Contains(stderr, r.words) {
-			return failure(hostapi.KindPermission, r.hint, "start the helper as root: %s: %s", r.message, what)
+			return hostapi.Errorf(hostapi.KindPermission, r.hint, "start the helper as root: %s: %s", r.message, what)
 		}
 	}
 	if strings.Contains(stderr, "sudo: ") {
-		return failure(hostapi.KindPermission, "try on the host, as that user: sudo -n sh -c id", "start the helper as root: %s", what)
+		return hostapi.Errorf(hostapi.KindPermission, "try on the host, as that user: sudo -n sh -c id", "start the helper as root: %s", what)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ const DefaultPersist = time.Minute
 // dialOpenSSH connects to t by the system's ssh, which finds the way by itself.
 func (n *Network) dialOpenSSH(ctx context.Context, t Target) (*Conn, error) {
 	if t.HostKey != "" {
-		return nil, failure(hostapi.KindInvalid, "name a known_hosts file that has the key", "host_key: the system's ssh cannot be given a fingerprint")
+		return nil, hostapi.Errorf(hostapi.KindInvalid, "name a known_hosts file that has the key", "host_key: the system's ssh cannot be given a fingerprint")
 	}
 	h := n.hop(ctx, t)
 	opts := sshmaster.Options{Dir: n.opts.MasterDir, Persist: DefaultPersist, End: n.opts.EndMasters, Ask: n.opts.Secrets.ForSSH(), Log: n.opts.Log}
@@ -44,7 +44,7 @@ var errAttach = errors.New("master does not answer")
 func (n *Network) attach(ctx context.Context, t Target, h hop, opts sshmaster.Options) (*sshconn.Conn, error) {
 	done, err := n.gate(places([]hop{h})).turn(ctx)
 	if err != nil {
-		return nil, failure(hostapi.KindCanceled, "", "connect to %s: %v", t.Address, err)
+		return nil, hostapi.Errorf(hostapi.KindCanceled, "", "connect to %s: %v", t.Address, err)
 	}
 	defer done(false)
 	raw, err := sshmaster.Connect(ctx, t.Address, n.sshArguments(t, h), opts)

@@ -41,7 +41,7 @@ func startProxy(ctx context.Context, command, address string) (net.Conn, error) 
 	}
 	ours, theirs, err := socketPair()
 	if err != nil {
-		return nil, failure(hostapi.KindInternal, "", "connect to %s by ProxyCommand: %v", address, err)
+		return nil, hostapi.Errorf(hostapi.KindInternal, "", "connect to %s by ProxyCommand: %v", address, err)
 	}
 	defer theirs.Close()
 	p := &proxy{Conn: ours, command: command, address: address, stderr: &bounded{left: proxyStderr}, ended: make(chan struct{})}
@@ -51,7 +51,7 @@ func startProxy(ctx context.Context, command, address string) (net.Conn, error) 
 	p.cmd.WaitDelay = proxyGrace // a child of its may hold on to its standard error
 	if err := p.cmd.Start(); err != nil {
 		ours.Close()
-		return nil, failure(hostapi.KindUnreachable, "mend ProxyCommand in ssh_config", "connect to %s by ProxyCommand %q: %v", address, command, err)
+		return nil, hostapi.Errorf(hostapi.KindUnreachable, "mend ProxyCommand in ssh_config", "connect to %s by ProxyCommand %q: %v", address, command, err)
 	}
 	go func() {
 		defer close(p.ended)
@@ -76,7 +76,7 @@ func (p *proxy) Explain() *hostapi.Error {
 	if said != "" {
 		text += ": " + said
 	}
-	return failure(hostapi.KindUnreachable, "it is in ssh_config: "+p.command, "%s", text)
+	return hostapi.Errorf(hostapi.KindUnreachable, "it is in ssh_config: "+p.command, "%s", text)
 }
 
 // Close ends the command: by the end of its input, else by a signal.

@@ -55,7 +55,7 @@ func (n *Network) share(ctx context.Context, way []hop) (*shared, func(), error)
 	case <-s.ready:
 	case <-ctx.Done():
 		release()
-		return nil, nil, failure(hostapi.KindCanceled, "", "connect through %s: %v", way[len(way)-1].label(), context.Cause(ctx))
+		return nil, nil, hostapi.Errorf(hostapi.KindCanceled, "", "connect through %s: %v", way[len(way)-1].label(), context.Cause(ctx))
 	}
 	if s.err != nil {
 		release()

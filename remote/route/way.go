@@ -46,7 +46,7 @@ func (h hop) label() string {
 func (n *Network) way(ctx context.Context, t Target) ([]hop, error) {
 	way, err := n.lead(ctx, t, nil)
 	if ctx.Err() != nil {
-		return nil, failure(hostapi.KindCanceled, "", "connect to %s: %v", t.Address, context.Cause(ctx))
+		return nil, hostapi.Errorf(hostapi.KindCanceled, "", "connect to %s: %v", t.Address, context.Cause(ctx))
 	}
 	return way, err
 }
@@ -69,7 +69,7 @@ func (n *Network) lead(ctx context.Context, t Target, behind []hop) ([]hop, erro
 	for i, spec := range last.jump {
 		jump, err := parseJump(spec)
 		if err != nil {
-			return nil, failure(hostapi.KindInvalid, "write it as [user@]host[:port]", "jump host of %s: %v", last.alias, err)
+			return nil, hostapi.Errorf(hostapi.KindInvalid, "write it as [user@]host[:port]", "jump host of %s: %v", last.alias, err)
 		}
 		if len(t.Jump) > 0 { // no other place says how to reach those
 			jump.Identity, jump.KnownHosts, jump.AcceptNew = t.Identity, t.KnownHosts, t.AcceptNew
@@ -100,7 +100,7 @@ func circle(hops []hop) error {
 	for _, h := range hops {
 		names = append(names, h.alias)
 	}
-	return failure(hostapi.KindInvalid, "mend jump in the inventory or ProxyJump in ssh_config; `none` ends a chain",
+	return hostapi.Errorf(hostapi.KindInvalid, "mend jump in the inventory or ProxyJump in ssh_config; `none` ends a chain",
 		"the jump hosts lead in a circle: %s", strings.Join(names, ", "))
 }
 
@@ -199,8 +199,4 @@ func parseJump(spec string) (Target, error) {
 		return t, fmt.Errorf("%q names no host", spec)
 	}
 	return t, nil
-}
-
-func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {
-	return &hostapi.Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
 }

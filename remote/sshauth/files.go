@@ -28,7 +28,7 @@ func (k *Keyring) readKey(ctx context.Context, file string, held []ssh.Signer) (
 				return signer, nil
 			}
 		}
-		return nil, failure(hostapi.KindAuth, hint, "read key: %v", err)
+		return nil, hostapi.Errorf(hostapi.KindAuth, hint, "read key: %v", err)
 	}
 	if encryptedPKCS8(text) != nil {
 		return k.readEncrypted(ctx, file, text, nil, held)
@@ -37,7 +37,7 @@ func (k *Keyring) readKey(ctx context.Context, file string, held []ssh.Signer) (
 	var encrypted *ssh.PassphraseMissingError
 	switch {
 	case err == nil && signer.PublicKey().Type() == "ssh-dss", err != nil && isDSA(text):
-		return nil, failure(hostapi.KindAuth, "make a new one: ssh-keygen -t ed25519", "key %s is a DSA key, which SSH servers take no more", file)
+		return nil, hostapi.Errorf(hostapi.KindAuth, "make a new one: ssh-keygen -t ed25519", "key %s is a DSA key, which SSH servers take no more", file)
 	case err == nil:
 		return signer, nil
 	case errors.As(err, &encrypted):
@@ -54,12 +54,12 @@ func (k *Keyring) readKey(ctx context.Context, file string, held []ssh.Signer) (
 	}
 	switch {
 	case publicErr == nil:
-		return nil, failure(hostapi.KindAuth, "load its private part into the ssh-agent: ssh-add", "key %s is a public key, and the agent does not hold its private part", file)
+		return nil, hostapi.Errorf(hostapi.KindAuth, "load its private part into the ssh-agent: ssh-add", "key %s is a public key, and the agent does not hold its private part", file)
 	case public != nil && strings.HasPrefix(public.Type(), "sk-"), bytes.Contains(text, []byte("OPENSSH PRIVATE KEY")) && strings.Contains(err.Error(), "key type"):
-		return nil, failure(hostapi.KindAuth, "load it into the ssh-agent: ssh-add "+file+"; or let the system's ssh connect: `ssh: {transport: openssh}` in the inventory",
+		return nil, hostapi.Errorf(hostapi.KindAuth, "load it into the ssh-agent: ssh-add "+file+"; or let the system's ssh connect: `ssh: {transport: openssh}` in the inventory",
 			"key %s is of a kind that only OpenSSH can use (%v)", file, err)
 	}
-	return nil, failure(hostapi.KindAuth, hint, "read key %s: %v", file, err)
+	return nil, hostapi.Errorf(hostapi.KindAuth, hint, "read key %s: %v", file, err)
 }
 
 // encryptedPKCS8 gives what is in a key file of that format (RFC 5958), which x/crypto

@@ -242,7 +242,7 @@ func (k *Keyring) Refused(user, address string, port int, methods []string, caus
 	if k.told > 0 {
 		offered = append(offered, "a password")
 	}
-	e := failure(hostapi.KindAuth, fmt.Sprintf("let the key in on the host: ssh-copy-id -p %d %s@%s", port, user, address),
+	e := hostapi.Errorf(hostapi.KindAuth, fmt.Sprintf("let the key in on the host: ssh-copy-id -p %d %s@%s", port, user, address),
 		"the host refused user %q: offered %s; it accepts %s", user, strings.Join(offered, ", "), strings.Join(methods, ", "))
 	asks := slices.Contains(methods, "password") || slices.Contains(methods, "keyboard-interactive")
 	switch {

@@ -78,7 +78,7 @@ func (s *Secrets) open(ctx context.Context, file string, pem []byte) (ssh.Signer
 			return signer, nil
 		}
 	}
-	reason := failure(hostapi.KindAuth, "load it into the ssh-agent: ssh-add "+file+"; or let VXORCH_PASSPHRASE_FILE name a file that has its passphrase",
+	reason := hostapi.Errorf(hostapi.KindAuth, "load it into the ssh-agent: ssh-add "+file+"; or let VXORCH_PASSPHRASE_FILE name a file that has its passphrase",
 		"key %s is encrypted", file)
 	if len(s.Passphrases) > 0 {
 		reason.Message += ", and none of the known passphrases opens it"
@@ -176,7 +176,3 @@ func (s *Secrets) ForSSH() func(context.Context, Question) (string, error) {
 
 // mayPassword tells whether a password can be had at all.
 func (s *Secrets) mayPassword() bool { return s.Ask != nil || s.Password != "" }
-
-func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {
-	return &hostapi.Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
-}

@@ -88,7 +88,7 @@ func Attach(ctx context.Context, raw net.Conn, name string, opts Options) (*Conn
 	}
 	if err != nil {
 		wire.Close()
-		return nil, failure(hostapi.KindUnreachable, "ssh -O exit ends a ControlMaster", "attach to the ssh that is connected to %s: %v", name, err)
+		return nil, hostapi.Errorf(hostapi.KindUnreachable, "ssh -O exit ends a ControlMaster", "attach to the ssh that is connected to %s: %v", name, err)
 	}
 	return newConn(ssh.NewClient(conn, channels, requests), wire, opts), nil
 }
@@ -180,9 +180,9 @@ func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*
 	case ctx.Err() != nil:
 		return nil, canceled(ctx, "connect to "+address)
 	case limit.ctx.Err() != nil && limit.asked():
-		return nil, failure(hostapi.KindAuth, "", "connect to %s: there was no answer to a question within %s", address, userTimeout)
+		return nil, hostapi.Errorf(hostapi.KindAuth, "", "connect to %s: there was no answer to a question within %s", address, userTimeout)
 	case limit.ctx.Err() != nil:
-		return nil, failure(hostapi.KindUnreachable, "is it an SSH server that listens there, and is the host overloaded?",
+		return nil, hostapi.Errorf(hostapi.KindUnreachable, "is it an SSH server that listens there, and is the host overloaded?",
 			"connect to %s: no SSH handshake within %s", address, opts.HandshakeTimeout)
 	case explained != nil:
 		return nil, explained
@@ -191,9 +191,9 @@ func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*
 	case errors.As(err, &negotiation) && len(verifier.mismatched) > 0: // it has no other key to show
 		return nil, verifier.pinMismatch()
 	case errors.As(err, &negotiation):
-		return nil, failure(hostapi.KindUnreachable, "the host's SSH server is too old or too narrowly configured", "connect to %s: %v", address, negotiation)
+		return nil, hostapi.Errorf(hostapi.KindUnreachable, "the host's SSH server is too old or too narrowly configured", "connect to %s: %v", address, negotiation)
 	case authenticating && dropped(err):
-		reason := failure(hostapi.KindUnreachable, "", "connect to %s: the host hung up during authentication: %v", address, err)
+		reason := hostapi.Errorf(hostapi.KindUnreachable, "", "connect to %s: the host hung up during authentication: %v", address, err)
 		if limit.asked() {
 			return nil, &droppedWaiting{reason}
 		}
@@ -201,11 +201,11 @@ func connect(ctx context.Context, t Target, opts Options, verifier *verifier) (*
 	case authenticating:
 		return nil, keys.Refused(t.User, t.Address, t.Port, methods, err)
 	case dropped(err):
-		return nil, &droppedEarly{failure(hostapi.KindUnreachable,
+		return nil, &droppedEarly{hostapi.Errorf(hostapi.KindUnreachable,
 			"sshd drops connections when many come at once (MaxStartups), from addresses it has banned (PerSourcePenalties), or by a firewall",
 			"connect to %s: the host hung up before authentication: %v", address, err)}
 	}
-	return nil, failure(hostapi.KindUnreachable, "is it an SSH server that listens there?", "connect to %s: %v", address, err)
+	return nil, hostapi.Errorf(hostapi.KindUnreachable, "is it an SSH server that listens there?", "connect to %s: %v", address, err)
 }
 
 // explainer is a connection that may know better why it ended; nil: it does not.
@@ -229,7 +229,7 @@ func wanted(limit *patience, t Target, opts Options) sshauth.Wanted {
 // withDefaults fills in the zero values.
 func withDefaults(t Target, opts Options) (Target, Options, error) {
 	if t.Address == "" {
-		return t, opts, failure(hostapi.KindInvalid, "", "connect: no address")
+		return t, opts, hostapi.Errorf(hostapi.KindInvalid, "", "connect: no address")
 	}
 	if t.Port == 0 {
 		t.Port = 22
@@ -240,7 +240,7 @@ func withDefaults(t Target, opts Options) (Target, Options, error) {
 	if t.User == "" || opts.Home == "" {
 		caller, err := user.Current()
 		if err != nil {
-			return t, opts, failure(hostapi.KindInvalid, "set ssh.user in the inventory", "find out who is calling: %v", err)
+			return t, opts, hostapi.Errorf(hostapi.KindInvalid, "set ssh.user in the inventory", "find out who is calling: %v", err)
 		}
 		if t.User == "" {
 			t.User = caller.Username

@@ -3,7 +3,6 @@ package sshconn
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -12,17 +11,13 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {
-	return &hostapi.Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
-}
-
 func lost(format string, args ...any) *hostapi.Error {
-	return failure(hostapi.KindLost, "", format, args...)
+	return hostapi.Errorf(hostapi.KindLost, "", format, args...)
 }
 
 // canceled is the error of a call whose ctx ended.
 func canceled(ctx context.Context, act string) *hostapi.Error {
-	return failure(hostapi.KindCanceled, "", "%s: %v", act, context.Cause(ctx))
+	return hostapi.Errorf(hostapi.KindCanceled, "", "%s: %v", act, context.Cause(ctx))
 }
 
 // dropped tells a peer that hung up from one that said something wrong.
@@ -41,17 +36,17 @@ func dialFailure(err error, address string, opts Options) *hostapi.Error {
 	case errors.As(err, &known): // a way there that is not TCP says it better
 		return known
 	case errors.As(err, &dns):
-		return failure(hostapi.KindUnreachable, "check the host's address in the inventory",
+		return hostapi.Errorf(hostapi.KindUnreachable, "check the host's address in the inventory",
 			"connect to %s: look up %s: %s", address, dns.Name, dns.Err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return failure(hostapi.KindUnreachable, "is sshd running there, and does it listen on that port?",
+		return hostapi.Errorf(hostapi.KindUnreachable, "is sshd running there, and does it listen on that port?",
 			"connect to %s: connection refused", address)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return failure(hostapi.KindUnreachable, "is the host up, and does no firewall drop that port?",
+		return hostapi.Errorf(hostapi.KindUnreachable, "is the host up, and does no firewall drop that port?",
 			"connect to %s: no answer within %s", address, opts.DialTimeout)
 	case errors.As(err, &errno):
-		return failure(hostapi.KindUnreachable, "is the host up, is its address in the inventory right, and is there a way to it from here?",
+		return hostapi.Errorf(hostapi.KindUnreachable, "is the host up, is its address in the inventory right, and is there a way to it from here?",
 			"connect to %s: %v", address, errno)
 	}
-	return failure(hostapi.KindUnreachable, "", "connect to %s: %v", address, err)
+	return hostapi.Errorf(hostapi.KindUnreachable, "", "connect to %s: %v", address, err)
 }

@@ -24,10 +24,10 @@ func (c *Conn) Forward(ctx context.Context, address string) (net.Conn, error) {
 		case err == nil:
 			return newForwarded(channel, c), nil
 		case errors.As(err, &refused) && refused.Reason == ssh.Prohibited:
-			return nil, failure(hostapi.KindUnreachable, "AllowTcpForwarding in the jump host's sshd_config has to allow it",
+			return nil, hostapi.Errorf(hostapi.KindUnreachable, "AllowTcpForwarding in the jump host's sshd_config has to allow it",
 				"connect to %s: the jump host may not forward connections: %s", address, clean(refused.Message))
 		case errors.As(err, &refused):
-			return nil, failure(hostapi.KindUnreachable, "is the host up, and can the jump host reach it?",
+			return nil, hostapi.Errorf(hostapi.KindUnreachable, "is the host up, and can the jump host reach it?",
 				"connect to %s: the jump host gets no connection: %s", address, clean(refused.Message))
 		}
 		return nil, c.explain("connect to "+address, err)

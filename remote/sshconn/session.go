@@ -106,7 +106,7 @@ func (c *Conn) open() (*ssh.Session, error) {
 			return nil, c.explain("open a session", err)
 		}
 		if retries == sessionRetries {
-			return nil, failure(hostapi.KindUnsupported, "is MaxSessions 0 in the host's sshd_config?", "open a session: the host refuses: %v", refused)
+			return nil, hostapi.Errorf(hostapi.KindUnsupported, "is MaxSessions 0 in the host's sshd_config?", "open a session: the host refuses: %v", refused)
 		}
 		time.Sleep(sessionPause << retries)
 	}
@@ -120,7 +120,7 @@ func (c *Conn) explain(act string, err error) error {
 	if dropped(err) {
 		return lost("%s: %v", act, err)
 	}
-	return failure(hostapi.KindHelper, "", "%s: %v", act, err)
+	return hostapi.Errorf(hostapi.KindHelper, "", "%s: %v", act, err)
 }
 
 // outcome says how a command ended; nil: with exit status 0.

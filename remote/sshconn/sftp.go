@@ -66,7 +66,7 @@ func (c *Conn) unsupported(err error) error {
 	if c.Err() != nil {
 		return c.explain("open SFTP", err)
 	}
-	return failure(hostapi.KindUnsupported, "", "open SFTP: the host does not offer it: %v", err)
+	return hostapi.Errorf(hostapi.KindUnsupported, "", "open SFTP: the host does not offer it: %v", err)
 }
 
 // counter counts what is written to it.

@@ -28,7 +28,7 @@ func newVerifier(t Target, opts Options) (*verifier, error) {
 	v := &verifier{target: t, opts: opts, untried: plainAlgorithms()}
 	if t.HostKey != "" {
 		if !strings.HasPrefix(t.HostKey, "SHA256:") {
-			return nil, failure(hostapi.KindInvalid, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the host prints it",
+			return nil, hostapi.Errorf(hostapi.KindInvalid, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the host prints it",
 				"host_key %q is no SHA256:… fingerprint", t.HostKey)
 		}
 		return v, nil
@@ -104,7 +104,7 @@ func (v *verifier) judge(key ssh.PublicKey) error {
 	if v.target.AcceptNew {
 		return v.opts.HostKeys.Learn(v.target.KnownHosts, v.name(), key)
 	}
-	return failure(hostapi.KindHostKey, fmt.Sprintf(
+	return hostapi.Errorf(hostapi.KindHostKey, fmt.Sprintf(
 		"compare that fingerprint with the host's own; then ssh-keyscan -p %d %s >> %s, or set ssh.accept_new: true or ssh.host_key: %s for %s in the inventory",
 		v.target.Port, v.target.Address, v.target.KnownHosts[0], ssh.FingerprintSHA256(key), label(v.target)),
 		"the host's key is unknown: it presents %s", hostkeys.Describe(key))
@@ -128,7 +128,7 @@ func (v *verifier) pinMismatch() error {
 	for _, key := range v.mismatched {
 		presented = append(presented, hostkeys.Describe(key))
 	}
-	return failure(hostapi.KindHostKey, "if the host was installed anew, correct ssh.host_key in the inventory; if not, somebody else answers in its place",
+	return hostapi.Errorf(hostapi.KindHostKey, "if the host was installed anew, correct ssh.host_key in the inventory; if not, somebody else answers in its place",
 		"the host's key is not the pinned one: pinned %s, presented %s", v.target.HostKey, strings.Join(presented, ", "))
 }
 

@@ -59,15 +59,15 @@ type Options struct {
 func Connect(ctx context.Context, host string, args []string, opts Options) (net.Conn, error) {
 	program, err := exec.LookPath(cmp.Or(opts.Program, "ssh"))
 	if err != nil {
-		return nil, failure(hostapi.KindUnsupported, "install OpenSSH's client, or leave ssh.transport out of the inventory", "connect to %s by the system's ssh: %v", host, err)
+		return nil, hostapi.Errorf(hostapi.KindUnsupported, "install OpenSSH's client, or leave ssh.transport out of the inventory", "connect to %s by the system's ssh: %v", host, err)
 	}
 	dir, err := socketDir(opts.Dir)
 	if err != nil {
-		return nil, failure(hostapi.KindInternal, "", "connect to %s by the system's ssh: %v", host, err)
+		return nil, hostapi.Errorf(hostapi.KindInternal, "", "connect to %s by the system's ssh: %v", host, err)
 	}
 	m := &master{program: program, host: host, args: args, opts: opts, socket: filepath.Join(dir, name(args, opts))}
 	if len(m.socket) > pathLimit {
-		return nil, failure(hostapi.KindInternal, "set XDG_RUNTIME_DIR to a shorter path", "connect to %s by the system's ssh: the path %s is too long for a socket", host, m.socket)
+		return nil, hostapi.Errorf(hostapi.KindInternal, "set XDG_RUNTIME_DIR to a shorter path", "connect to %s by the system's ssh: the path %s is too long for a socket", host, m.socket)
 	}
 	if conn := m.existing(ctx); conn != nil {
 		opts.Log.Debug("ssh: attached to a master that was there", "host", host, "socket", m.socket)
@@ -75,7 +75,7 @@ func Connect(ctx context.Context, host string, args []string, opts Options) (net
 	}
 	unlock, err := m.lock(ctx) // two runs that start at once start one master
 	if err != nil {
-		return nil, failure(hostapi.KindCanceled, "", "connect to %s by the system's ssh: %v", host, err)
+		return nil, hostapi.Errorf(hostapi.KindCanceled, "", "connect to %s by the system's ssh: %v", host, err)
 	}
 	defer unlock()
 	if conn := m.existing(ctx); conn != nil {
@@ -87,7 +87,7 @@ func Connect(ctx context.Context, host string, args []string, opts Options) (net
 	if conn := m.attach(ctx); conn != nil {
 		return conn, nil
 	}
-	return nil, failure(hostapi.KindUnreachable, "", "connect to %s by the system's ssh: it has connected, and does not answer at %s", host, m.socket)
+	return nil, hostapi.Errorf(hostapi.KindUnreachable, "", "connect to %s by the system's ssh: it has connected, and does not answer at %s", host, m.socket)
 }
 
 // name is the socket's: of all that makes a connection what it is.
@@ -156,12 +156,12 @@ func (m *master) exit() {
 // start runs ssh until it has authenticated and gone to the background.
 func (m *master) start(ctx context.Context) error {
 	if err := os.Remove(m.socket); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was killed
-		return failure(hostapi.KindInternal, "", "connect to %s by the system's ssh: %v", m.host, err)
+		return hostapi.Errorf(hostapi.KindInternal, "", "connect to %s by the system's ssh: %v", m.host, err)
 	}
 	// A pipe would stay open for as long as the master lives (k0sproject/rig#405).
 	words, err := os.CreateTemp(filepath.Dir(m.socket), "words-")
 	if err != nil {
-		return failure(hostapi.KindInternal, "", "connect to %s by the system's ssh: %v", m.host, err)
+		return hostapi.Errorf(hostapi.KindInternal, "", "connect to %s by the system's ssh: %v", m.host, err)
 	}
 	defer words.Close()
 	defer os.Remove(words.Name())
@@ -181,7 +181,7 @@ func (m *master) start(ctx context.Context) error {
 	if m.opts.Ask != nil {
 		asked, err := listen(ctx, filepath.Dir(m.socket), m.opts.Ask)
 		if err != nil {
-			return failure(hostapi.KindInternal, "", "connect to %s by the system's ssh: %v", m.host, err)
+			return hostapi.Errorf(hostapi.KindInternal, "", "connect to %s by the system's ssh: %v", m.host, err)
 		}
 		defer asked.close()
 		cmd.Env = append(cmd.Env, asked.environment()...)
@@ -213,7 +213,7 @@ func (m *master) failed(ctx context.Context, err error, words string) error {
 	if words == "" {
 		words = err.Error()
 	}
-	return failure(kind, hint, "connect to %s by the system's ssh: %s", m.host, words)
+	return hostapi.Errorf(kind, hint, "connect to %s by the system's ssh: %s", m.host, words)
 }
 
 // lock waits until no other run starts the same master.
@@ -278,8 +278,4 @@ func clean(text []byte) string {
 		}
 		return -1
 	}, strings.ToValidUTF8(strings.ReplaceAll(strings.TrimSpace(string(text)), "\r\n", "\n"), "?"))
-}
-
-func failure(kind hostapi.Kind, hint, format string, args ...any) *hostapi.Error {
-	return &hostapi.Error{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint}
 }

@@ -10,15 +10,11 @@ import (
 )
 
 func invalid(format string, args ...any) error {
-	return &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf(format, args...)}
+	return hostapi.Errorf(hostapi.KindInvalid, "", format, args...)
 }
 
 func foreign(format string, args ...any) error {
-	return &hostapi.Error{
-		Kind:    hostapi.KindForeign,
-		Message: fmt.Sprintf(format, args...),
-		Hint:    "choose another name in the inventory, or remove it if nobody needs it",
-	}
+	return hostapi.Errorf(hostapi.KindForeign, "choose another name in the inventory, or remove it if nobody needs it", format, args...)
 }
 
 // classify gives the kernel's errors the kinds that the controller tells apart.

@@ -107,7 +107,7 @@ func (h *Host) Keeps(lab string) bool { return exists(h.store.lab(lab)) }
 func (h *Host) Tidy(lab string) error { return h.store.tidy(lab) }
 
 func invalid(format string, args ...any) error {
-	return &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf(format, args...)}
+	return hostapi.Errorf(hostapi.KindInvalid, "", format, args...)
 }
 
 // ours says whether an object is lab's, by its mark.
