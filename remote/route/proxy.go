@@ -11,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
 	"vxorch/remote/hostapi"
 )
@@ -113,19 +112,10 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String gives it on one line, without what a terminal would obey.
 func (b *bounded) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case unicode.IsPrint(r):
-			return r
-		}
-		return -1
-	}, strings.ToValidUTF8(strings.TrimSpace(b.text.String()), "?"))
+	return hostapi.OneLine(b.text.String())
 }
 
 // socketPair gives two ends of a connection, the second for a process.

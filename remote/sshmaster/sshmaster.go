@@ -22,7 +22,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -191,7 +190,8 @@ func (m *master) start(ctx context.Context) error {
 	m.opts.Log.Debug("ssh: starting a master", "host", m.host, "arguments", cmd.Args[1:])
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(words.Name())
-		return m.failed(ctx, err, clean(text))
+		text = text[max(0, len(text)-shown):]
+		return m.failed(ctx, err, hostapi.OneLine(string(text)))
 	}
 	return nil
 }
@@ -262,20 +262,4 @@ func socketDir(dir string) (string, error) {
 		return "", fmt.Errorf("%s is not a directory that is yours alone (mode 0700)", dir)
 	}
 	return dir, nil
-}
-
-// clean gives the end of text on one line, without what a terminal would obey.
-func clean(text []byte) string {
-	if len(text) > shown {
-		text = text[len(text)-shown:]
-	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case unicode.IsPrint(r):
-			return r
-		}
-		return -1
-	}, strings.ToValidUTF8(strings.ReplaceAll(strings.TrimSpace(string(text)), "\r\n", "\n"), "?"))
 }
