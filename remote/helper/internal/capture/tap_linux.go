@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"time"
-	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"vxorch/remote/helper/internal/packetsock"
 	"vxorch/remote/hostapi"
 )
 
@@ -23,15 +24,12 @@ type tap struct {
 // prepare makes fd copy what program wants of a link.
 func prepare(fd, link int, program []hostapi.FilterOp) error {
 	if len(program) > 0 {
-		code := make([]unix.SockFilter, len(program))
+		filter := make([]bpf.RawInstruction, len(program))
 		for i, p := range program {
-			code[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.Data}
+			filter[i] = bpf.RawInstruction{Op: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.Data}
 		}
-		err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
-			Len: uint16(len(code)), Filter: unsafe.SliceData(code),
-		})
-		if err != nil {
-			return fmt.Errorf("attach a filter: %w", err)
+		if err := packetsock.Attach(fd, filter); err != nil {
+			return err
 		}
 	}
 	// The time at which the kernel had the packet, not that of our reading it.
@@ -40,10 +38,7 @@ func prepare(fd, link int, program []hostapi.FilterOp) error {
 	}
 	// A burst is not to be lost. Best effort: only root may.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ALL), Ifindex: link}); err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	return nil
+	return packetsock.Bind(fd, link, unix.ETH_P_ALL)
 }
 
 // copy copies packets until the socket is closed or no more are wanted.
@@ -111,5 +106,3 @@ func (t *tap) dropped() (n int64) {
 	})
 	return n
 }
-
-func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }

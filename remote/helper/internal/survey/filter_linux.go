@@ -2,8 +2,6 @@ package survey
 
 import (
 	"encoding/binary"
-	"fmt"
-	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -31,18 +29,4 @@ func wanted(token []byte, begin uint32, withIPv4 bool) ([]bpf.RawInstruction, er
 		bpf.RetConstant{Val: 0},
 		bpf.RetConstant{Val: 1 << 16},
 	))
-}
-
-func attach(fd int, program []bpf.RawInstruction) error {
-	code := make([]unix.SockFilter, len(program))
-	for i, p := range program {
-		code[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
-	}
-	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
-		Len: uint16(len(code)), Filter: unsafe.SliceData(code),
-	})
-	if err != nil {
-		return fmt.Errorf("attach a filter: %w", err)
-	}
-	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vxorch/remote/helper/internal/packetsock"
 	"vxorch/remote/hostapi"
 )
 
@@ -54,9 +55,9 @@ func Listen(l hostapi.Listen) (*Listener, error) {
 
 // incoming opens the packet socket.
 func (l *Listener) incoming(device int, six bool) error {
-	protocol := bigEndian(unix.ETH_P_IP)
+	protocol := uint16(unix.ETH_P_IP)
 	if six {
-		protocol = bigEndian(unix.ETH_P_IPV6)
+		protocol = unix.ETH_P_IPV6
 	}
 	program, err := wanted(l.token, sizeIPv6, !six)
 	if err != nil {
@@ -67,9 +68,9 @@ func (l *Listener) incoming(device int, six bool) error {
 	if err != nil {
 		return fmt.Errorf("open a packet socket: %w", err)
 	}
-	err = attach(fd, program)
+	err = packetsock.Attach(fd, program)
 	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: device})
+		err = packetsock.Bind(fd, device, protocol)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -94,7 +95,7 @@ func (l *Listener) delivered(six bool) error {
 	if err != nil {
 		return fmt.Errorf("open a raw socket: %w", err)
 	}
-	if err := attach(fd, program); err != nil {
+	if err := packetsock.Attach(fd, program); err != nil {
 		unix.Close(fd)
 		return err
 	}
@@ -223,5 +224,3 @@ func (l *Listener) Close() {
 	}
 	l.ended.Wait()
 }
-
-func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
