@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
 	"vxorch/remote/helper/internal/console"
+	"vxorch/remote/helper/internal/dhcp"
 	"vxorch/remote/helper/internal/probe"
 	"vxorch/remote/hostapi"
 )
@@ -19,12 +21,14 @@ func (h *host) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.Pro
 	defer done()
 	var own []int // places of the probes that this machine sends
 	inside := map[string][]int{}
-	var exchanges []int
+	var exchanges, solicitations []int
 	results := make([]hostapi.ProbeResult, len(probes))
 	for n, p := range probes {
 		switch {
 		case p.TCP != nil && p.Guest == nil:
 			exchanges = append(exchanges, n)
+		case p.Solicit != nil && p.Guest == nil:
+			solicitations = append(solicitations, n)
 		case p.Guest == nil:
 			own = append(own, n)
 		case p.Netns != "":
@@ -40,10 +44,16 @@ func (h *host) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.Pro
 	for _, n := range exchanges {
 		group.Go(func() { results[n] = probe.Exchange(ctx, probes[n]) })
 	}
+	asked := make([]*hostapi.ProbeResult, len(solicitations))
+	for i, n := range solicitations {
+		asked[i] = &results[n]
+	}
+	questions := dhcp.Ask(at(probes, solicitations), asked)
 	sent, err := probe.Run(ctx, at(probes, own))
 	for n, r := range sent {
 		results[own[n]] = r
 	}
+	questions.Answers(ctx, quiet(sent))
 	group.Wait()
 	if err != nil {
 		return nil, failure(ctx, err)
@@ -52,6 +62,25 @@ func (h *host) Probe(ctx context.Context, probes []hostapi.Probe) ([]hostapi.Pro
 		return nil, canceled(ctx)
 	}
 	return results, nil
+}
+
+// How long answers to solicitations are waited for when all pings are done.
+const (
+	leastQuiet = 10 * time.Millisecond
+	blindQuiet = 250 * time.Millisecond // where no ping tells how far others are
+)
+
+// quiet is as long as the slowest ping took: the answer to what was asked before it
+// had even more time.
+func quiet(pings []hostapi.ProbeResult) time.Duration {
+	var longest time.Duration
+	for _, r := range pings {
+		longest = max(longest, r.RTT)
+	}
+	if longest == 0 {
+		return blindQuiet
+	}
+	return max(longest, leastQuiet)
 }
 
 // probeInside sends the probes at places, all of one guest, from inside it.

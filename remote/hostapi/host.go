@@ -112,6 +112,19 @@ type Probe struct {
 	// Netns, Target and Tries count then, each try being a second: for so long
 	// either side waits for the other. Not from a Guest.
 	TCP *TCPExchange `json:"tcp,omitempty"`
+	// Solicit: a question who has Target in place of an echo; nil: an echo. Only Netns
+	// and Target count then. Not from a Guest.
+	Solicit *Solicitation `json:"solicit,omitempty"`
+}
+
+// Solicitation is a question into the segment behind a link who has an address: by
+// ARP or, for an IPv6 one, by neighbour solicitation, so that it is heard whatever
+// subnets there are. It is given up when the pings of the same call are done and
+// then nothing comes for as long as the slowest of them took: what would answer it
+// is no farther away.
+type Solicitation struct {
+	Link string `json:"link"` // in Netns
+	MAC  string `json:"mac"`  // whose answer counts, lower case
 }
 
 // TCPExchange is one side of an exchange: one side sends data, the other answers

@@ -424,6 +424,21 @@ func (b *bench) probe() {
 			b.Errorf("side %d of an exchange that lasts: %+v, want it done and measured", i, r)
 		}
 	}
+	solicit := func(link, mac string, target netip.Addr) hostapi.Probe {
+		return hostapi.Probe{Netns: first.Netns, Target: target, Solicit: &hostapi.Solicitation{Link: link, MAC: mac}}
+	}
+	at := second.Addresses[0].Addr()
+	for i, r := range b.probes(
+		solicit(first.Inner, second.InnerMAC, at), solicit(first.Inner, first.InnerMAC, at),
+		solicit(first.Inner, second.InnerMAC, netip.MustParseAddr("198.51.100.1")), probes[0],
+	) {
+		if want := i == 0 || i == 3; r.Error != nil || r.Sent < 1 || (r.Received > 0) != want {
+			b.Errorf("solicitation %d: %+v, want an answer: %v", i, r, want)
+		}
+	}
+	if r := b.probes(solicit("none0", second.InnerMAC, at))[0]; r.Error == nil || r.Sent != 0 || r.Received != 0 {
+		b.Errorf("solicitation from a link that there is not: %+v, want an error", r)
+	}
 	exchange.Target = netip.MustParseAddr("198.51.100.1")
 	away := hostapi.Probe{Netns: first.Netns, Target: exchange.Target}
 	for i, r := range b.probes(exchange, away) {
@@ -456,6 +471,10 @@ func (b *bench) probeIPv6() {
 	target := second.Addresses[0].Addr()
 	if r := b.probes(hostapi.Probe{Netns: first.Netns, Target: target})[0]; r.Error != nil || r.Received < 1 {
 		b.Errorf("probe of %v: %+v, want a reply", target, r)
+	}
+	solicited := hostapi.Probe{Netns: first.Netns, Target: target, Solicit: &hostapi.Solicitation{Link: first.Inner, MAC: second.InnerMAC}}
+	if r := b.probes(solicited)[0]; r.Error != nil || r.Received != 1 {
+		b.Errorf("solicitation of %v: %+v, want an answer", target, r)
 	}
 }
 

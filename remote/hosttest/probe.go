@@ -30,6 +30,9 @@ func (m *Machine) probe(p hostapi.Probe) hostapi.ProbeResult {
 	if p.TCP != nil {
 		return m.exchange(links, p)
 	}
+	if p.Solicit != nil {
+		return m.solicit(links, p)
+	}
 	tries := p.Tries
 	if tries == 0 {
 		tries = 3
@@ -74,6 +77,21 @@ func (m *Machine) exchange(links map[string]*link, p hostapi.Probe) hostapi.Prob
 		result.Error = &hostapi.Error{Kind: hostapi.KindUnreachable, Message: "TCP: network is unreachable"}
 	default:
 		result.Error = &hostapi.Error{Kind: hostapi.KindUnreachable, Message: "TCP: i/o timeout"}
+	}
+	return result
+}
+
+// solicit asks all who share a layer 2 with a link.
+func (m *Machine) solicit(links map[string]*link, p hostapi.Probe) hostapi.ProbeResult {
+	from := links[p.Solicit.Link]
+	if from == nil || !from.Up {
+		return hostapi.ProbeResult{Error: hostapi.AsError(invalid("no link %q to ask from", p.Solicit.Link))}
+	}
+	result := hostapi.ProbeResult{Sent: 1}
+	for _, station := range m.segment(from) {
+		if station.MAC == p.Solicit.MAC && slices.ContainsFunc(station.prefixes(), func(at netip.Prefix) bool { return at.Addr() == p.Target }) {
+			result.Received = 1
+		}
 	}
 	return result
 }

@@ -2,7 +2,7 @@
 // tap: it answers the MACs that it was told and no other, with one lease each
 // that never ends, and keeps their requests off the bridge for as long as it
 // serves. It also asks over a tap whether the guest answers for an address
-// already. What a guest's address is, and what to do where DHCP does not help,
+// already, and over any link who does. What a guest's address is, and what to do where DHCP does not help,
 // it leaves to others.
 package dhcp
 
