@@ -20,7 +20,7 @@ const diagnoseTimeout = 20 * time.Second
 // diagnosed adds to the outcome why its probes failed. A lab of which none failed
 // costs nothing. What cannot be found out is left out: it fails nobody.
 func (s *session) diagnosed(ctx context.Context, in plan.Inputs, o Outcome) Outcome {
-	hosts := slices.DeleteFunc(diagnose.Hosts(o.Result.Probes), func(name string) bool {
+	hosts := slices.DeleteFunc(diagnose.Hosts(s.lab, o.Result.Probes), func(name string) bool {
 		return s.host(name) == nil || s.run.Err(name) != nil
 	})
 	if len(hosts) == 0 || ctx.Err() != nil {

@@ -29,6 +29,7 @@ const (
 	LayerMTU         = "mtu"
 	LayerLate        = "late"
 	LayerOffload     = "offload"
+	LayerIsolation   = "isolation" // of networks
 )
 
 // Evidence is what was seen once probes had failed. A host that is missing from a
@@ -52,10 +53,13 @@ func Findings(lab *inventory.Lab, probes []report.Probe, e Evidence) []report.Fi
 	d := &doctor{Evidence: e, lab: lab, probes: probes, underlays: map[string][]report.Finding{}}
 	var all []report.Finding
 	for i, p := range probes {
-		if !p.Lost() {
-			continue
+		var found *report.Finding
+		switch {
+		case p.Lost():
+			found = d.look(d.path(i, p))
+		case p.Leaked():
+			found = d.leak(p)
 		}
-		found := d.look(d.path(i, p))
 		if found == nil {
 			continue
 		}
@@ -144,7 +148,7 @@ func (d *doctor) end(p report.Probe, host, name string) end {
 // look works the list off for one path.
 func (d *doctor) look(p path) *report.Finding {
 	for _, check := range []func(path) *report.Finding{
-		d.endpoints, d.addressTaken, d.bridges, d.vteps, d.settled, d.netfilter, d.forwarding, d.counters,
+		d.endpoints, d.bridges, d.vteps, d.leaking, d.addressTaken, d.settled, d.netfilter, d.forwarding, d.counters,
 		d.reversePath, d.underlay, d.mtu, d.dropped, d.late, d.offload,
 	} {
 		if found := check(p); found != nil {

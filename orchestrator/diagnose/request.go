@@ -17,12 +17,18 @@ const (
 	maxAgain = 64
 )
 
-// Hosts are those to look into: the ones at the ends of probes that failed.
-func Hosts(probes []report.Probe) []string {
+// Hosts are those to look into: the ones at the ends of probes that failed. Where
+// networks are not apart it may be the fault of any host.
+func Hosts(lab *inventory.Lab, probes []report.Probe) []string {
 	var hosts []string
 	for _, p := range probes {
-		if p.Lost() {
+		if p.Lost() || p.Leaked() {
 			hosts = append(hosts, p.FromHost, p.ToHost)
+		}
+	}
+	if slices.ContainsFunc(probes, report.Probe.Leaked) {
+		for _, h := range lab.Hosts {
+			hosts = append(hosts, h.Name)
 		}
 	}
 	slices.Sort(hosts)
@@ -39,7 +45,7 @@ func Request(lab *inventory.Lab, host string, probes []report.Probe, seen []host
 	}
 	ends := map[string]bool{}
 	for _, p := range probes {
-		if !p.Lost() || p.FromHost != host && p.ToHost != host {
+		if !p.Leaked() && (!p.Lost() || p.FromHost != host && p.ToHost != host) {
 			continue
 		}
 		ends[p.From], ends[p.To] = true, true

@@ -41,24 +41,29 @@ func (p Plan) WriteText(w io.Writer) error {
 			}
 		}
 		if n := len(phase.Probes); n > 0 {
-			whole, exchanges, checks := 0, 0, 0
+			whole, exchanges, isolations, checks := 0, 0, 0, 0
 			for _, p := range phase.Probes {
 				switch {
 				case p.Stage == report.StageCheck:
 					checks++
+				case p.ToNetwork != "":
+					isolations++
 				case p.Whole:
 					whole++
 				case p.TCP != 0:
 					exchanges++
 				}
 			}
-			n -= whole + exchanges + checks
+			n -= whole + exchanges + isolations + checks
 			fmt.Fprintf(&b, "  then %s: %d %s", phase.Proof, n, plural(n, "ping", "pings"))
 			if whole > 0 {
 				fmt.Fprintf(&b, ", %d %s of full size", whole, plural(whole, "packet", "packets"))
 			}
 			if exchanges > 0 {
 				fmt.Fprintf(&b, ", %d %s over TCP", exchanges, plural(exchanges, "exchange", "exchanges"))
+			}
+			if isolations > 0 {
+				fmt.Fprintf(&b, ", %d %s of isolation", isolations, plural(isolations, "try", "tries"))
 			}
 			if checks > 0 {
 				fmt.Fprintf(&b, ", %d %s of your own", checks, plural(checks, "check", "checks"))

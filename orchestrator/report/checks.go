@@ -23,8 +23,16 @@ func (p Probe) what() string {
 	return p.Kind
 }
 
-// expected says in a line what a check asks for.
+// isolated are the probes of isolation that were sent.
+func isolated(probes []Probe) []Probe {
+	return slices.DeleteFunc(ofKind(probes, KindIsolation), func(p Probe) bool { return p.Result == Skipped })
+}
+
+// expected says in a line what a check asks for, or a proof of isolation.
 func (p Probe) expected() string {
+	if p.Kind == KindIsolation {
+		return fmt.Sprintf("%s %s in %s -> %s in %s %s", p.Kind, end(p.From, p.FromHost), p.Network, end(p.To, p.ToHost), p.ToNetwork, p.Address)
+	}
 	line := fmt.Sprintf("%s %s -> %s %s", p.what(), end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address)
 	switch {
 	case p.Expect != "":

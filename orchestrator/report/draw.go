@@ -185,7 +185,8 @@ func states(r *Result) map[string]string {
 	for range 2 { // the second time knowing who is at fault
 		tallies := map[string]tally{}
 		for _, p := range r.Probes {
-			if p.Result == Skipped || p.Stage == StageCheck { // a check that fails may be in the wrong itself
+			// A check that fails may be in the wrong itself, and of isolation a third may be at fault.
+			if p.Result == Skipped || p.Stage == StageCheck || p.Stage == StageIsolation {
 				continue
 			}
 			kind := "end " + p.Network + " "

@@ -53,7 +53,7 @@ func matrices(r *Result) []matrix {
 	groups := map[group][]int{}
 	var order []group
 	for i, p := range r.Probes {
-		if p.Stage == StageCheck {
+		if p.Stage == StageCheck || p.Stage == StageIsolation {
 			continue // the table of probes has it
 		}
 		g := group{p.Network, p.Stage == StageVTEP}

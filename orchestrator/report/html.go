@@ -169,8 +169,12 @@ func problems(r *Result) []problem {
 			continue
 		}
 		if lost++; lost <= maxProblems {
+			from, to := end(p.From, p.FromHost), end(p.To, p.ToHost)
+			if p.Kind == KindIsolation {
+				from, to = from+" in "+p.Network, to+" in "+p.ToNetwork
+			}
 			all = append(all, problem{
-				Kind: p.what() + " failed", Class: Fail, Text: fmt.Sprintf("%s → %s %s: %s", end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why()),
+				Kind: p.what() + " failed", Class: Fail, Text: fmt.Sprintf("%s → %s %s: %s", from, to, p.Address, p.why()),
 				Mend: p.Hint, Hosts: p.FromHost + " " + p.ToHost, Network: p.Network, Stage: p.Stage,
 			})
 		}

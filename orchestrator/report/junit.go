@@ -141,7 +141,7 @@ func (j *junitWriter) probes() {
 			Name:    fmt.Sprintf("%s %s -> %s %s", p.what(), end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address),
 			seconds: p.RTT.Avg / 1000,
 		}
-		if p.Stage == StageCheck {
+		if p.Stage == StageCheck || p.Kind == KindIsolation {
 			c.Name = p.expected()
 		}
 		if p.Throughput > 0 {

@@ -105,7 +105,11 @@ func (m *markdownWriter) failures() {
 			continue
 		}
 		if lost++; lost <= maxFailures {
-			add("❌", markdown(fmt.Sprintf("%s %s → %s %s: %s", p.what(), end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why())), p.Hint)
+			line := fmt.Sprintf("%s %s → %s %s: %s", p.what(), end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why())
+			if p.Kind == KindIsolation {
+				line = p.expected() + ": " + p.why()
+			}
+			add("❌", markdown(line), p.Hint)
 		}
 	}
 	if lost > maxFailures {
@@ -158,6 +162,9 @@ func (m *markdownWriter) proofs() {
 			}
 		}
 		m.section(lines)
+	}
+	if all := isolated(m.Probes); len(all) > 0 {
+		m.section([]string{fmt.Sprintf("**isolation of networks**: %d of %d tries found nobody of another", count(all, passed), len(all))})
 	}
 }
 

@@ -75,7 +75,8 @@ const (
 	StageContainer = "container"
 	StageVM        = "vm"
 	StageMesh      = "mesh"
-	StageCheck     = "check" // what the inventory's checks expect
+	StageIsolation = "isolation" // that networks are apart
+	StageCheck     = "check"     // what the inventory's checks expect
 )
 
 // Kinds of probes.
@@ -85,6 +86,7 @@ const (
 	KindTCP  = "tcp"  // data over TCP, answered with its checksum; its time is that of all of it
 
 	KindThroughput = "throughput" // the same for a second, to see how fast data comes
+	KindIsolation  = "isolation"  // a question on layer 2 who has an address of another network
 )
 
 // Probe is one directed proof.
@@ -96,16 +98,18 @@ type Probe struct {
 	FromHost string `json:"from_host"`
 	To       string `json:"to"`
 	ToHost   string `json:"to_host"`
-	Address  string `json:"address"` // of To
-	Bytes    int    `json:"bytes"`   // ICMP payload; of TCP, the data
-	Sent     int    `json:"sent"`
-	Received int    `json:"received"`
-	RTT      RTT    `json:"rtt_ms"`
-	Result   string `json:"result"`
-	Error    string `json:"error"`
-	Hint     string `json:"hint,omitempty"`
+	// ToNetwork is To's, of a proof that it is apart from Network.
+	ToNetwork string `json:"to_network,omitempty"`
+	Address   string `json:"address"` // of To
+	Bytes     int    `json:"bytes"`   // ICMP payload; of TCP, the data
+	Sent      int    `json:"sent"`
+	Received  int    `json:"received"`
+	RTT       RTT    `json:"rtt_ms"`
+	Result    string `json:"result"`
+	Error     string `json:"error"`
+	Hint      string `json:"hint,omitempty"`
 	// Of a check:
-	Expect string  `json:"expect,omitempty"`     // ExpectUnreachable: it passes if no reply came; empty: one is to come
+	Expect string  `json:"expect,omitempty"`     // ExpectUnreachable: it passes if no reply came; empty: one is to come. Of isolation, too
 	Port   int     `json:"port,omitempty"`       // of TCP
 	MaxRTT float64 `json:"max_rtt_ms,omitempty"` // that it passes with; 0: any
 	// Of one of throughput, in Mbit/s: what was measured, and the least that it passes with.
@@ -120,6 +124,9 @@ const ExpectUnreachable = "unreachable"
 func (p Probe) Lost() bool {
 	return p.Result == Fail && p.Received == 0 && p.Expect != ExpectUnreachable
 }
+
+// Leaked tells whether somebody answered in a network who is in another.
+func (p Probe) Leaked() bool { return p.Kind == KindIsolation && p.Result == Fail && p.Received > 0 }
 
 // OverTCP tells whether data is exchanged instead of an echo.
 func (p Probe) OverTCP() bool { return p.Kind == KindTCP || p.Kind == KindThroughput }
@@ -221,7 +228,8 @@ func (r *Result) Sort() {
 			cmp.Compare(a.To, b.To),
 			cmp.Compare(a.Address, b.Address),
 			cmp.Compare(a.Kind, b.Kind),
-			cmp.Compare(a.Port, b.Port))
+			cmp.Compare(a.Port, b.Port),
+			cmp.Compare(a.ToNetwork, b.ToNetwork))
 	})
 	slices.SortFunc(r.Topology.Underlays, func(a, b Underlay) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(r.Topology.Networks, func(a, b Network) int { return cmp.Compare(a.Name, b.Name) })
@@ -232,5 +240,5 @@ func (r *Result) Sort() {
 
 // stageOrder is the order in which the proofs are made.
 func stageOrder(stage string) int {
-	return slices.Index([]string{StageVTEP, StageContainer, StageVM, StageMesh, StageCheck}, stage)
+	return slices.Index([]string{StageVTEP, StageContainer, StageVM, StageMesh, StageIsolation, StageCheck}, stage)
 }

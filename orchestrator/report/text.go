@@ -122,6 +122,8 @@ func (t *textWriter) failures() {
 		case lost > maxFailures:
 		case p.Stage == StageCheck:
 			add("%s %s: %s", t.bad("check"), p.expected(), p.why())
+		case p.Kind == KindIsolation:
+			add("%s %s: %s", t.bad("leak"), p.expected(), p.why())
 		default:
 			add("%s %s %s -> %s %s: %s", t.bad("lost"), p.Kind, end(p.From, p.FromHost), end(p.To, p.ToHost), p.Address, p.why())
 		}
@@ -290,6 +292,10 @@ func (t *textWriter) proofs() {
 		if len(exchanges) > 0 {
 			t.line("data over TCP between hosts in %s: %d of %d exchanged whole", network, count(exchanges, passed), len(exchanges))
 		}
+	}
+	if all := isolated(t.Probes); len(all) > 0 {
+		t.line("")
+		t.line("isolation of networks: %d of %d tries found nobody of another", count(all, passed), len(all))
 	}
 }
 

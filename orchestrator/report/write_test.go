@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,29 @@ func checkedRun() *Result {
 	add(Fail, "93.1 Mbit/s, less than 100 Mbit/s", func(p *Probe) { measured(93.1)(p); p.From, p.FromHost = "cn3", "host1" })
 	add(Skipped, "host3 failed", func(p *Probe) { p.To, p.ToHost, p.Sent, p.Received, p.RTT = "cn5", "host3", 0, 0, RTT{} })
 	r.Sort()
+	return r
+}
+
+// leakedRun is one of two networks that somebody has joined.
+func leakedRun() *Result {
+	r := passedRun()
+	r.Verb, r.Result = "verify", Fail
+	add := func(from string, fromHost int, to, result, reason string, change func(*Probe)) {
+		p := ping(StageIsolation, from, to, fromHost, 2, "10.9.0.11", 0)
+		p.Kind, p.ToNetwork, p.Expect, p.Bytes, p.Sent, p.Received, p.Result, p.Error = KindIsolation, "red", ExpectUnreachable, 0, 2, 0, result, reason
+		change(&p)
+		r.Probes = append(r.Probes, p)
+	}
+	add("cn1", 1, "red2", Pass, "", func(*Probe) {})
+	add("cn2", 2, "red2", Fail, "it answers, although it is in another network", func(p *Probe) { p.Received = 1 })
+	add("cn3", 3, "red2", Skipped, "host3 failed", func(p *Probe) { p.Sent = 0 })
+	r.Sort()
+	leaked := slices.IndexFunc(r.Probes, Probe.Leaked)
+	r.Findings = []Finding{{
+		Layer: "bridge", Host: "host2", Cause: "bridges lu-br0 and red are joined by leak0",
+		Proof: "bridge lu-br0 has learned MAC 02:00:00:00:00:09 of red2, which is in red, at port leak0, which is not the lab's",
+		Mend:  "ip link set leak0 nomaster", Probes: []int{leaked},
+	}}
 	return r
 }
 
@@ -204,6 +228,7 @@ func cases() map[string]*Result {
 	}
 	return map[string]*Result{
 		"checks":             checkedRun(),
+		"isolation":          leakedRun(),
 		"gates":              gated(),
 		"failed-unchanged":   tunnelsUnknown,
 		"failed-one-host":    sameHost,

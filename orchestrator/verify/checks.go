@@ -11,12 +11,14 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-// Proofs gives the mesh's pairs and those of the inventory's checks: first those
-// between containers, then those with a VM at an end.
+// Proofs gives the mesh's pairs, those that prove networks to be apart, and those of
+// the inventory's checks: first those between containers, then those with a VM at an
+// end.
 func Proofs(lab *inventory.Lab, full bool) (containers, vms []Pair) {
 	containers, vms = Mesh(lab, full)
+	apart, vmsApart := Isolation(lab, full)
 	checks, vmChecks := Checks(lab)
-	return append(containers, checks...), append(vms, vmChecks...)
+	return slices.Concat(containers, apart, checks), slices.Concat(vms, vmsApart, vmChecks)
 }
 
 // Rounds are the pairs that are proved at once, in order: first all but those that

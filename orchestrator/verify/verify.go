@@ -57,6 +57,9 @@ type Pair struct {
 	Unreachable bool          // no reply is to come
 	Apart       bool          // the ends share no network
 	MaxRTT      time.Duration // 0: any
+	// Of a proof that two networks are apart: To's, its MAC there, and the link of the
+	// sender that it is asked from.
+	ToNetwork, MAC, Link string
 	// MinThroughput is in bits a second, of an exchange that lasts; 0: it does not.
 	MinThroughput int64
 }
@@ -232,6 +235,9 @@ func (p Pair) Probe() hostapi.Probe {
 	if p.TCP != 0 {
 		return hostapi.Probe{Netns: p.Netns, Target: p.Target, TCP: p.exchange()}
 	}
+	if p.ToNetwork != "" {
+		return hostapi.Probe{Netns: p.Netns, Target: p.Target, Solicit: &hostapi.Solicitation{Link: p.Link, MAC: p.MAC}}
+	}
 	probe := hostapi.Probe{Netns: p.Netns, Guest: p.Guest, Target: p.Target, Bytes: pingBytes, Whole: p.Whole}
 	if p.Unreachable {
 		probe.Tries = 1 // it is waited for in vain
@@ -270,7 +276,11 @@ func (p Pair) Judge(r hostapi.ProbeResult) report.Probe {
 	if r.Error != nil {
 		row.Error, row.Hint = r.Error.Message, r.Error.Hint
 	}
-	p.judgeCheck(r, &row)
+	if p.ToNetwork != "" {
+		p.judgeIsolation(r, &row)
+	} else {
+		p.judgeCheck(r, &row)
+	}
 	return row
 }
 
@@ -287,6 +297,8 @@ func (p Pair) row() report.Probe {
 	switch {
 	case p.Whole:
 		kind = report.KindMTU
+	case p.ToNetwork != "":
+		kind, bytes = report.KindIsolation, 0
 	case p.MinThroughput > 0:
 		kind, bytes = report.KindThroughput, 0
 	case p.TCP != 0:
@@ -295,13 +307,13 @@ func (p Pair) row() report.Probe {
 	row := report.Probe{
 		Kind: kind, Stage: p.Stage, Network: p.Network,
 		From: p.From, FromHost: p.FromHost, To: p.To, ToHost: p.ToHost,
-		Address: p.Target.String(), Bytes: bytes,
+		Address: p.Target.String(), Bytes: bytes, ToNetwork: p.ToNetwork,
 	}
 	if p.Stage == report.StageCheck {
 		row.Port, row.MaxRTT, row.MinThroughput = p.TCP, float64(p.MaxRTT)/float64(time.Millisecond), mbits(p.MinThroughput)
-		if p.Unreachable {
-			row.Expect = report.ExpectUnreachable
-		}
+	}
+	if p.Unreachable {
+		row.Expect = report.ExpectUnreachable
 	}
 	return row
 }

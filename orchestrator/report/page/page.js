@@ -18,7 +18,7 @@
     return { host: form.host.value, network: form.network.value, proof: kind === "proof" ? stage : "", work: kind === "work:" ? stage : "", failed: form.failed.checked };
   };
   const matches = (p, f) =>
-    (!f.host || p.from_host === f.host || p.to_host === f.host) && (!f.network || p.network === f.network) &&
+    (!f.host || p.from_host === f.host || p.to_host === f.host) && (!f.network || p.network === f.network || p.to_network === f.network) &&
     (!f.proof || p.stage === f.proof) && (!f.failed || p.result === "fail");
 
   const cellProbes = td => td.dataset.p.split(" ").map(i => probes[i]);
@@ -112,7 +112,7 @@
     for (const p of shown.slice(0, most)) {
       const row = body.insertRow();
       row.className = p.result;
-      for (const text of [[p.kind, p.port, p.expect, least(p)].filter(Boolean).join(" "), p.stage, p.network, p.from, p.to, p.address, `${p.received}/${p.sent}`, rtt(p), p.error ? `${p.result}: ${p.error}` : p.result])
+      for (const text of [[p.kind, p.port, p.expect, least(p)].filter(Boolean).join(" "), p.stage, [p.network, p.to_network].filter(Boolean).join(" → "), p.from, p.to, p.address, `${p.received}/${p.sent}`, rtt(p), p.error ? `${p.result}: ${p.error}` : p.result])
         row.insertCell().textContent = text;
     }
     const rows = [t];
