@@ -151,7 +151,7 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 			head + "network: {}\nzzz: 1\n",
 			[]string{
 				`5:1: unknown key "network" in the inventory | did you mean "networks"?`,
-				`6:1: unknown key "zzz" in the inventory | known: lab, ssh, hosts, networks, containers, images, vms, checks`,
+				`6:1: unknown key "zzz" in the inventory | known: lab, ssh, hosts, networks, evpn, containers, images, vms, checks`,
 			}},
 		"checks is a mapping": {
 			head + "checks: {from: cn-a-1}\n",
@@ -505,10 +505,31 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 			[]string{
 				`3:12: link name "eth0" of network "eth0" is already that of the underlay of host "a" (f:2:9) | the names of a host's links must differ: give one of them another`,
 			}},
-		"flood to come": {
-			head + "networks: {n: {flood: evpn}}\n",
+		"evpn without a network": {
+			head + "networks: {n: {flood: static}}\nevpn: {asn: 64512}\n",
 			[]string{
-				"5:23: flood: evpn: not supported yet | write static, or leave it out",
+				"6:1: evpn is given, and no network has flood: evpn | give one `flood: evpn`, or leave evpn out",
+			}},
+		"evpn with a group": {
+			head + "networks: {n: {flood: evpn, group: 239.0.0.1}}\n",
+			[]string{"5:29: flood: evpn has no group | leave group out, or take flood: multicast"},
+		},
+		"evpn of wrong numbers and names": {
+			head + "networks: {n: {flood: evpn}}\nevpn: {asn: 23456, port: 0, reflectors: [a, c, a], clients: [10.0.0.1/24, 'fd00::/8', x], holdtime: 3}\n",
+			[]string{
+				"6:13: asn 23456 is reserved | take one for private use: 64512 to 65534",
+				"6:26: port 0 is outside 1…65535",
+				`6:45: there is no host "c" | known: a, b`,
+				`6:48: host "a" is already a reflector`,
+				"6:62: clients 10.0.0.1/24 is the address of a machine in it | write 10.0.0.0/24",
+				"6:75: clients fd00::/8 is IPv6 | sessions are between the tunnel ends, which are IPv4",
+				`6:87: clients "x" is not an address with a prefix length | write it as in 10.0.0.0/16`,
+				`6:91: unknown key "holdtime" in evpn | known: reflectors, asn, port, password_file, clients`,
+			}},
+		"evpn on IPv6 tunnel ends": {
+			"lab: try\nhosts: {a: {address: x, vtep: 'fd00::1'}}\nnetworks: {n: {flood: evpn}}\n",
+			[]string{
+				`3:23: flood: evpn needs an IPv4 underlay, and the vtep of host "a" is fd00::1 (f:2:9) | FRR knows no IPv6 tunnel ends: give the hosts IPv4 ones, or take flood: static`,
 			}},
 		"group without multicast": {
 			head + "networks: {n: {flood: unicast, group: 239.0.0.1}}\n",
@@ -517,7 +538,7 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 		"flood unknown": {
 			head + "networks: {n: {flood: broadcast}, m: {flood: multicas}}\n",
 			[]string{
-				`5:23: flood "broadcast" is unknown | known: multicast, unicast, static, auto`,
+				`5:23: flood "broadcast" is unknown | known: multicast, unicast, static, evpn, auto`,
 				`5:46: flood "multicas" is unknown | did you mean "multicast"?`,
 			}},
 		"group": {

@@ -51,7 +51,7 @@ func checkInvariants(t *testing.T, lab *Lab) {
 		link(n.Name)
 		link(n.VXLAN)
 		networks[n.Name] = n
-		if n.VNI < 1 || n.VNI > 1<<24-1 || n.Port < 1 || n.Port > 65535 || n.Flood != FloodMulticast || !n.Subnet.IsValid() || n.Subnet != n.Subnet.Masked() {
+		if n.VNI < 1 || n.VNI > 1<<24-1 || n.Port < 1 || n.Port > 65535 || n.Flood == "" || n.Flood == FloodEVPN && (lab.EVPN == nil || len(lab.EVPN.Reflectors) == 0) || !n.Subnet.IsValid() || n.Subnet != n.Subnet.Masked() {
 			t.Errorf("network %+v is incomplete", n)
 		}
 		for _, other := range lab.Networks[:i] {

@@ -20,6 +20,7 @@ type Lab struct {
 	Images     []Image
 	VMs        []VM
 	Checks     []Check
+	EVPN       *EVPN // nil: no network has flood: evpn
 }
 
 // Host is one machine.
@@ -54,8 +55,19 @@ const (
 	FloodMulticast Flood = "multicast" // to a multicast group of the underlay
 	FloodUnicast   Flood = "unicast"   // a copy to each of the others (head-end replication)
 	FloodStatic    Flood = "static"    // not at all: every VTEP is told where every endpoint is
+	FloodEVPN      Flood = "evpn"      // a copy to each of the others, which BGP EVPN names, and tells where every endpoint is
 	FloodAuto      Flood = "auto"      // multicast where it passes between all hosts, else unicast, of many hosts static
 )
+
+// EVPN is the control plane of the networks with flood: evpn (RFC 7432, RFC 8365):
+// on every host a bgpd that speaks with the reflectors, from tunnel end to tunnel end.
+type EVPN struct {
+	ASN          int            // of all hosts
+	Reflectors   []string       // hosts that hand on what the others tell them (RFC 4456), at least one
+	Port         int            // TCP, at which the reflectors listen
+	PasswordFile string         // of the sessions (RFC 2385), on the controller; Load makes it relative to the inventory; empty: none
+	Clients      []netip.Prefix // from where reflectors take sessions; none: their own subnets, and the tunnel ends that are elsewhere
+}
 
 // Network is one VXLAN segment with a bridge on every host.
 type Network struct {

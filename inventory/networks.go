@@ -99,7 +99,7 @@ func (p *parser) readNetwork(s *segment) {
 	}
 	if e, found := s.fields["group"]; found {
 		s.Group = p.readGroup(e.value)
-		if s.Flood == FloodUnicast || s.Flood == FloodStatic {
+		if s.Flood == FloodUnicast || s.Flood == FloodStatic || s.Flood == FloodEVPN {
 			p.errorf(e.key, "flood: %s has no group", s.Flood).Hint = "leave group out, or take flood: multicast"
 		}
 	}
@@ -113,13 +113,11 @@ func (p *parser) readNetwork(s *segment) {
 
 func (p *parser) readFlood(n *yaml.Node) Flood {
 	mode, ok := p.str(n, "flood")
-	modes := []string{string(FloodMulticast), string(FloodUnicast), string(FloodStatic), string(FloodAuto)}
+	modes := []string{string(FloodMulticast), string(FloodUnicast), string(FloodStatic), string(FloodEVPN), string(FloodAuto)}
 	switch {
 	case !ok:
 	case slices.Contains(modes, mode):
 		return Flood(mode)
-	case mode == "evpn":
-		p.errorf(n, "flood: %s: not supported yet", mode).Hint = "write static, or leave it out"
 	default:
 		p.errorf(n, "flood %q is unknown", mode).Hint = p.suggest(mode, modes)
 	}

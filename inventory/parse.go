@@ -80,8 +80,9 @@ func Parse(name string, data []byte) (*Lab, error) {
 }
 
 // Load parses a file, or stdin if file is "-". Relative paths of keys, of
-// known_hosts and of images become relative to the file's folder; those that
-// begin with ~/ stay as they are, for those who open them to expand.
+// known_hosts, of images and of EVPN's password become relative to the file's
+// folder; those that begin with ~/ stay as they are, for those who open them to
+// expand.
 func Load(file string, stdin io.Reader) (*Lab, error) {
 	name, input := file, stdin
 	if file == "-" {
@@ -113,6 +114,9 @@ func Load(file string, stdin io.Reader) (*Lab, error) {
 			image.File = beside(folder, []string{image.File})[0]
 		}
 	}
+	if lab.EVPN != nil && lab.EVPN.PasswordFile != "" {
+		lab.EVPN.PasswordFile = beside(folder, []string{lab.EVPN.PasswordFile})[0]
+	}
 	return lab, nil
 }
 
@@ -136,7 +140,7 @@ func (p *parser) readLab(root *yaml.Node) {
 		p.wrongType(root, what, "a mapping")
 		return
 	}
-	top := p.fields(root, what, "lab", "ssh", "hosts", "networks", "containers", "images", "vms", "checks")
+	top := p.fields(root, what, "lab", "ssh", "hosts", "networks", "evpn", "containers", "images", "vms", "checks")
 	if e, found := top["lab"]; found {
 		p.readName(e.value)
 	} else {
@@ -161,6 +165,8 @@ func (p *parser) readLab(root *yaml.Node) {
 		p.addSegment(&segment{Network: Network{Name: ShortName(p.lab.Name, "br0")}, key: root})
 	}
 	p.completeNetworks()
+	evpn, evpnGiven := top["evpn"]
+	p.readEVPN(evpn, evpnGiven)
 	switch {
 	case containersGiven:
 		p.readContainers(containers.value)
