@@ -16,7 +16,8 @@ type Preparer interface {
 
 // PrepareRequest is a machine's part of a lab. Containers need nothing.
 type PrepareRequest struct {
-	Libvirt bool `json:"libvirt"` // VMs: libvirt and QEMU
+	Libvirt bool `json:"libvirt"`       // VMs: libvirt and QEMU
+	FRR     bool `json:"frr,omitempty"` // networks by EVPN: FRRouting
 }
 
 // Preparation is what a machine lacks, or what was done about it.

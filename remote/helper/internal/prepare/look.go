@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"vxorch/remote/helper/internal/program"
 	"vxorch/remote/hostapi"
 )
 
@@ -46,6 +47,12 @@ func needs(arch string) []need {
 	}
 }
 
+// frrNeeds are FRR's, which starts nothing: labs start their own daemons.
+var frrNeeds = []need{
+	{[]string{"zebra"}, map[string]string{apt: "frr", dnf: "frr"}},
+	{[]string{"bgpd"}, map[string]string{apt: "frr", dnf: "frr"}},
+}
+
 // look reads the machine.
 func (m Machine) look(ctx context.Context) state {
 	s := state{arch: runtime.GOARCH, programs: map[string]bool{}, systemd: m.exists("/run/systemd/system")}
@@ -61,10 +68,10 @@ func (m Machine) look(ctx context.Context) state {
 	case is("fedora", "rhel", "centos") && m.exists("/usr/bin/dnf"):
 		s.manager = dnf
 	}
-	for _, n := range needs(s.arch) {
-		for _, program := range n.programs {
-			s.programs[program] = slices.ContainsFunc(append(programPath, "/usr/libexec"), func(dir string) bool {
-				return m.exists(dir + "/" + program)
+	for _, n := range append(needs(s.arch), frrNeeds...) {
+		for _, name := range n.programs {
+			s.programs[name] = slices.ContainsFunc(append(program.Path, "/usr/libexec", "/usr/lib/frr", "/usr/libexec/frr"), func(dir string) bool {
+				return m.exists(dir + "/" + name)
 			})
 		}
 	}
@@ -93,16 +100,22 @@ func (m Machine) release() map[string]string {
 
 // missing is what a machine in that state lacks.
 func (s state) missing(req hostapi.PrepareRequest) (p hostapi.Preparation, err error) {
-	if !req.Libvirt {
-		return p, nil
+	var wanted []need
+	if req.Libvirt {
+		wanted = needs(s.arch)
+	}
+	if req.FRR {
+		wanted = append(wanted, frrNeeds...)
 	}
 	var programs []string
-	for _, n := range needs(s.arch) {
-		if slices.ContainsFunc(n.programs, func(program string) bool { return s.programs[program] }) {
+	for _, n := range wanted {
+		if slices.ContainsFunc(n.programs, func(name string) bool { return s.programs[name] }) {
 			continue
 		}
 		programs = append(programs, n.programs[0])
-		p.Packages = append(p.Packages, n.packages[s.manager])
+		if name := n.packages[s.manager]; !slices.Contains(p.Packages, name) {
+			p.Packages = append(p.Packages, name)
+		}
 	}
 	if len(programs) > 0 && s.manager == "" {
 		system := s.system
@@ -112,7 +125,7 @@ func (s state) missing(req hostapi.PrepareRequest) (p hostapi.Preparation, err e
 		return hostapi.Preparation{}, &hostapi.Error{
 			Kind:    hostapi.KindUnsupported,
 			Message: fmt.Sprintf("%s lacks %s, and vxorch can install only where apt or dnf does", system, strings.Join(programs, ", ")),
-			Hint:    "install libvirt and QEMU on the host by hand, then start libvirtd",
+			Hint:    "install on the host by hand what has them: for VMs libvirt, which is to be started, and QEMU; for EVPN FRR",
 		}
 	}
 	if len(programs) > 0 {
@@ -121,7 +134,7 @@ func (s state) missing(req hostapi.PrepareRequest) (p hostapi.Preparation, err e
 			p.Notes = append(p.Notes, "installing by dnf has not been tried by vxorch's makers")
 		}
 	}
-	if s.answering {
+	if s.answering || !req.Libvirt {
 		return p, nil
 	}
 	// Either one libvirtd, or a daemon a driver: what is there, else what the

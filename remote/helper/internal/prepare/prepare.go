@@ -3,9 +3,8 @@
 // systemd start it. It changes no configuration, removes no package and leaves
 // a complete machine alone; what a lab consists of it does not know.
 //
-// It is the one place of the helper that runs other programs: to apt, dnf and
-// systemd there is no better way in, since their databases, locks and scripts
-// are theirs alone.
+// It runs other programs: to apt, dnf and systemd there is no better way in, since
+// their databases, locks and scripts are theirs alone.
 package prepare
 
 import (
@@ -15,9 +14,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"vxorch/remote/helper/internal/program"
 	"vxorch/remote/hostapi"
 )
 
@@ -53,6 +54,9 @@ func (m Machine) Prepare(ctx context.Context, req hostapi.PrepareRequest) (done 
 			m.awaitLibvirt(ctx) // Debian's packages start what they bring
 		}
 	}
+	if slices.Contains(done.Packages, frrPackage) {
+		done.Notes = append(done.Notes, m.quietFRR(ctx)...)
+	}
 	left, err := m.Missing(ctx, req)
 	if err != nil {
 		return done, err
@@ -76,6 +80,25 @@ func (m Machine) Prepare(ctx context.Context, req hostapi.PrepareRequest) (done 
 		}
 	}
 	return done, nil
+}
+
+// frrPackage is FRR's, by the name that it has everywhere.
+const frrPackage = "frr"
+
+// quietFRR ends what the package has just started. It was not there before, so that
+// nobody misses it, and a second zebra beside a lab's own would be in its way.
+func (m Machine) quietFRR(ctx context.Context) (notes []string) {
+	stop := []string{"systemctl", "disable", "--now", "frr.service"}
+	if !m.exists("/run/systemd/system") {
+		stop = []string{"/etc/init.d/frr", "stop"}
+		if !m.exists(stop[0]) {
+			return nil
+		}
+	}
+	if err := m.execute(ctx, stop...); err != nil {
+		return []string{"the service of package frr, which labs do not use, could not be stopped: " + err.Error()}
+	}
+	return []string{"the service of package frr is stopped and disabled: labs start daemons of their own"}
 }
 
 // install has the package manager fetch its lists and install. Lists that
@@ -154,5 +177,5 @@ func (m Machine) execute(ctx context.Context, argv ...string) error {
 	if m.run != nil {
 		return m.run(ctx, argv...)
 	}
-	return execute(ctx, argv)
+	return program.Run(ctx, argv)
 }

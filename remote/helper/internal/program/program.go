@@ -1,4 +1,7 @@
-package prepare
+// Package program runs other programs of this machine to their ends. Most that the
+// helper does it does by itself: what is left to programs is what they alone know
+// how to do, package managers, systemd, and daemons that are to be started.
+package program
 
 import (
 	"context"
@@ -18,9 +21,9 @@ import (
 // maxOutput is how much of what a program said an error has: bytes, the last.
 const maxOutput = 1000
 
-// programPath is where programs are looked for. A session's own PATH may lack
+// Path is where programs are looked for. A session's own PATH may lack
 // what only root uses, which dpkg refuses to run without.
-var programPath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+var Path = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
 // environment keeps what programs ask and say predictable.
 var environment = []string{
@@ -28,10 +31,10 @@ var environment = []string{
 	"NEEDRESTART_SUSPEND=1", // or it restarts daemons that are none of ours
 }
 
-// execute runs argv to its end. When ctx ends it gets a SIGTERM and, some seconds
+// Run runs argv to its end. When ctx ends it gets a SIGTERM and, some seconds
 // later, a SIGKILL. The error has the end of what it said.
-func execute(ctx context.Context, argv []string) error {
-	program, err := find(argv[0])
+func Run(ctx context.Context, argv []string) error {
+	program, err := Find(argv[0])
 	if err != nil {
 		return err
 	}
@@ -46,7 +49,7 @@ func execute(ctx context.Context, argv []string) error {
 		return fmt.Errorf("run %s: %w", argv[0], err)
 	}
 	cmd := exec.CommandContext(ctx, program, argv[1:]...)
-	cmd.Env = append(os.Environ(), append(environment, "PATH="+strings.Join(programPath, ":"))...)
+	cmd.Env = append(os.Environ(), append(environment, "PATH="+strings.Join(Path, ":"))...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -65,8 +68,13 @@ func execute(ctx context.Context, argv []string) error {
 	return failure
 }
 
-func find(program string) (string, error) {
-	for _, dir := range programPath {
+// Find gives the path of a program, in the places of root's; one that is a path
+// already stays it.
+func Find(program string) (string, error) {
+	if strings.HasPrefix(program, "/") {
+		return program, nil
+	}
+	for _, dir := range Path {
 		path := dir + "/" + program
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 			return path, nil

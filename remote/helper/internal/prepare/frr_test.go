@@ -1,0 +1,82 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vxorch/remote/hostapi"
+)
+
+// evpn is the part of a lab that needs FRR and nothing else.
+var evpn = hostapi.PrepareRequest{FRR: true}
+
+func TestMissingFRR(t *testing.T) {
+	both := hostapi.PrepareRequest{FRR: true, Libvirt: true}
+	libvirt := map[string]bool{"libvirtd": true, "qemu-system-x86_64": true, "qemu-img": true}
+	for name, c := range map[string]struct {
+		state state
+		req   hostapi.PrepareRequest
+		want  hostapi.Preparation
+	}{
+		"there":                   {state{manager: apt, programs: map[string]bool{"zebra": true, "bgpd": true}}, evpn, hostapi.Preparation{}},
+		"on Debian":               {state{manager: apt, systemd: true}, evpn, hostapi.Preparation{Manager: apt, Packages: []string{"frr"}}},
+		"half of it":              {state{manager: apt, programs: map[string]bool{"zebra": true}}, evpn, hostapi.Preparation{Manager: apt, Packages: []string{"frr"}}},
+		"beside VMs":              {state{manager: apt, programs: libvirt, answering: true}, both, hostapi.Preparation{Manager: apt, Packages: []string{"frr"}}},
+		"libvirt does not matter": {state{manager: apt, programs: map[string]bool{"zebra": true, "bgpd": true}, systemd: true}, evpn, hostapi.Preparation{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := c.state.missing(c.req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+		})
+	}
+	if _, err := (state{system: "Other 1"}).missing(evpn); !errors.Is(err, hostapi.ErrUnsupported) || !strings.Contains(err.Error(), "Other 1 lacks zebra, bgpd") {
+		t.Errorf("%v, want ErrUnsupported with what is missing", err)
+	}
+}
+
+func TestTheServiceOfFRRsPackageIsStopped(t *testing.T) {
+	for name, c := range map[string]struct {
+		there []string
+		stops string // empty: nothing
+		err   error
+		note  string
+	}{
+		"by systemd":        {[]string{"/run/systemd/system/x"}, "systemctl disable --now frr.service", nil, "stopped and disabled"},
+		"by its script":     {[]string{"/etc/init.d/frr"}, "/etc/init.d/frr stop", nil, "stopped and disabled"},
+		"nothing starts it": {nil, "", nil, ""},
+		"it does not stop":  {[]string{"/run/systemd/system/x"}, "systemctl disable --now frr.service", errors.New("no bus"), "could not be stopped: no bus"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, debian, append(c.there, "/usr/bin/apt-get")...)
+			m.run = func(_ context.Context, argv ...string) error {
+				m.ran = append(m.ran, strings.Join(argv, " "))
+				if argv[len(argv)-1] == "frr" {
+					m.put("/usr/lib/frr/zebra", "/usr/lib/frr/bgpd")
+				}
+				if m.ran[len(m.ran)-1] == c.stops {
+					return c.err
+				}
+				return nil
+			}
+			done, err := m.Prepare(t.Context(), evpn)
+			if err != nil || cmp.Diff([]string{"frr"}, done.Packages) != "" || len(done.Units)+len(done.Daemons) > 0 {
+				t.Errorf("%+v, %v; want the package installed and nothing started", done, err)
+			}
+			if c.stops != "" && m.ran[len(m.ran)-1] != c.stops || c.stops == "" && len(m.ran) != 2 {
+				t.Errorf("ran %q, want %q at the end", m.ran, c.stops)
+			}
+			if notes := strings.Join(done.Notes, "; "); !strings.Contains(notes, c.note) || c.note == "" && notes != "" {
+				t.Errorf("notes %q, want %q", notes, c.note)
+			}
+		})
+	}
+}
