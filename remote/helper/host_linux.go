@@ -11,6 +11,7 @@ import (
 
 	"vxorch/remote/helper/internal/capture"
 	"vxorch/remote/helper/internal/dhcp"
+	"vxorch/remote/helper/internal/frr"
 	"vxorch/remote/helper/internal/link"
 	"vxorch/remote/helper/internal/own"
 	"vxorch/remote/helper/internal/survey"
@@ -94,6 +95,12 @@ func (h *host) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi
 		}
 	}
 	facts, err := h.kernel.Observe(ctx, req, h.store)
+	if err == nil {
+		facts.FRR, err = frr.Observe(h.store, req.Lab, req.FRR != nil || req.Thorough)
+	}
+	if err == nil && req.FRR != nil && req.FRR.Port != 0 {
+		facts.FRR.Listeners, err = link.Listeners(req.FRR.Port)
+	}
 	if err == nil && query != nil {
 		facts.Virt, err = h.virt.Observe(ctx, req.Lab, *query)
 	}
@@ -173,8 +180,18 @@ func (h *host) Apply(ctx context.Context, b hostapi.Batch) (result hostapi.Batch
 		return hostapi.BatchResult{}, hostapi.AsError(err)
 	}
 	do := func(step hostapi.Step) (changed bool, note string, err error) {
-		if isVirtual(step) {
+		switch {
+		case isVirtual(step):
 			return h.virtual(ctx, mark, step)
+		case step.FRR != nil && step.Op == hostapi.Remove:
+			changed, err = frr.Remove(ctx, lock, h.store)
+			return changed, "", err
+		case step.FRR != nil:
+			changed, err = frr.Ensure(ctx, lock, h.store, mark, *step.FRR)
+			return changed, "", err
+		case step.Routes != nil:
+			note, err = batch.Await(ctx, *step.Routes)
+			return false, note, err
 		}
 		changed, err = batch.Do(step)
 		return changed, "", err

@@ -12,6 +12,7 @@ type Facts struct {
 	Namespaces []NamespaceFacts `json:"namespaces"`
 	Routes     []Route          `json:"routes"`         // one a peer asked for, in that order
 	Virt       *VirtFacts       `json:"virt,omitempty"` // nil unless asked for
+	FRR        *FRRFacts        `json:"frr,omitempty"`  // nil unless asked for, or the lab has one
 	Holders    []PortHolder     `json:"holders,omitempty"`
 	Overlaps   []HostRoute      `json:"overlaps,omitempty"`
 	// Leftovers are things of the lab that are neither link nor namespace as

@@ -66,6 +66,7 @@ type ObserveRequest struct {
 	Namespaces []string     `json:"namespaces,omitempty"` // names to report, whoever owns them; ours are reported anyway
 	Peers      []netip.Addr `json:"peers,omitempty"`      // look the route to each up
 	Virt       *VirtQuery   `json:"virt,omitempty"`       // read libvirt too; nil: only if VMs of the lab were made here
+	FRR        *FRRQuery    `json:"frr,omitempty"`        // read FRR too; nil: only if the lab has one here
 	Thorough   bool         `json:"thorough,omitempty"`   // look everywhere for what is left of the lab, into Leftovers
 
 	Ports   []int          `json:"ports,omitempty"`   // UDP ports; who holds one is reported

@@ -15,7 +15,7 @@ const (
 	Update  Op = "change"  // in place
 	Rebuild Op = "rebuild" // removed and made anew, since the kernel cannot change it in place
 	Remove  Op = "remove"
-	Await   Op = "await" // of a guest: until it answers
+	Await   Op = "await" // of a guest: until it answers; of routes: until they have come
 )
 
 // Step is one thing to do on one host: exactly one of the objects is set. Of an
@@ -32,6 +32,8 @@ type Step struct {
 	Address   *Address   `json:"address,omitempty"`
 
 	Forwarding *Forwarding `json:"forwarding,omitempty"`
+	FRR        *FRR        `json:"frr,omitempty"`
+	Routes     *Routes     `json:"routes,omitempty"`
 
 	VirtNetwork *VirtNetwork `json:"virt_network,omitempty"`
 	Domain      *Domain      `json:"domain,omitempty"`
@@ -72,6 +74,8 @@ const (
 	KindAddress   = "address"
 
 	KindForwarding = "forwarding"
+	KindFRR        = "control plane"
+	KindRoutes     = "routes"
 
 	KindVirtNetwork = "libvirt network"
 	KindDomain      = "domain"
@@ -93,6 +97,10 @@ func (s Step) Object() (kind, name string) {
 		return KindAddress, s.Address.Link
 	case s.Forwarding != nil:
 		return KindForwarding, s.Forwarding.VTEP
+	case s.FRR != nil:
+		return KindFRR, FRRName
+	case s.Routes != nil:
+		return KindRoutes, s.Routes.VTEP
 	case s.VirtNetwork != nil:
 		return KindVirtNetwork, s.VirtNetwork.Name
 	case s.Domain != nil:

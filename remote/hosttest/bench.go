@@ -146,6 +146,10 @@ func (b *bench) step(object any) hostapi.Step {
 		return hostapi.Step{Address: &o}
 	case hostapi.Forwarding:
 		return hostapi.Step{Forwarding: &o}
+	case hostapi.FRR:
+		return hostapi.Step{FRR: &o}
+	case hostapi.Routes:
+		return hostapi.Step{Routes: &o}
 	case hostapi.VirtNetwork:
 		return hostapi.Step{VirtNetwork: &o}
 	case hostapi.Domain:

@@ -51,7 +51,9 @@ type MachineOptions struct {
 	NoLibvirt bool
 	// NoSystemd: what Prepare installs has to be started by hand.
 	NoSystemd bool
-	Free      int64 // bytes for images; 0: 100 GiB
+	// NoFRR: the machine has no FRR until it is prepared.
+	NoFRR bool
+	Free  int64 // bytes for images; 0: 100 GiB
 }
 
 // Machine keeps what was built on it, whichever session did it.
@@ -71,6 +73,9 @@ type Machine struct {
 	boots      int // after the first
 	fault      Fault
 	virt       virt
+	frrs       map[string]*frr // by lab
+	noFRR      bool
+	zebra      bool                // one that is none of vxorch's runs
 	leftovers  map[string][]string // by lab
 	holders    []hostapi.PortHolder
 	routes     []hostapi.HostRoute // without the subnets that they overlap
@@ -129,6 +134,8 @@ func (f *Fabric) NewMachine(name string, o MachineOptions) *Machine {
 		sessions:   map[*Session]bool{},
 		leftovers:  map[string][]string{},
 		virt:       newVirt(o),
+		frrs:       map[string]*frr{},
+		noFRR:      o.NoFRR,
 	}
 	f.machines = append(f.machines, m)
 	m.add(nil, &link{
@@ -215,6 +222,7 @@ func (m *Machine) Reboot() {
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
 	m.boots++
+	clear(m.frrs)
 	for _, d := range m.virt.domains {
 		m.halt(d)
 	}
@@ -246,6 +254,9 @@ func (m *Machine) Objects() []string {
 	for _, n := range m.namespaces {
 		all = append(all, "namespace "+n.name)
 		list("namespace "+n.name+" ", n.links)
+	}
+	for lab := range m.frrs {
+		all = append(all, "control plane of "+lab)
 	}
 	for name := range m.virt.networks {
 		all = append(all, "libvirt network "+name)

@@ -58,15 +58,23 @@ func (s *Session) prepare(ctx context.Context, req hostapi.PrepareRequest, do bo
 	m := s.machine
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
-	if err := s.ended(ctx); err != nil || !req.Libvirt {
+	if err := s.ended(ctx); err != nil {
 		return p, err
 	}
 	lacks := &m.virt.lacks
-	p = hostapi.Preparation{Packages: lacks.packages, Units: lacks.units, Daemons: lacks.daemons}
+	if req.Libvirt {
+		p = hostapi.Preparation{Packages: lacks.packages, Units: lacks.units, Daemons: lacks.daemons}
+	}
+	if req.FRR && m.noFRR {
+		p.Packages = append(slices.Clone(p.Packages), "frr")
+	}
 	if len(p.Packages) > 0 {
 		p.Manager = "apt"
 	}
-	if do {
+	if do && req.FRR {
+		m.noFRR = false
+	}
+	if do && req.Libvirt {
 		lacks.packages, lacks.units = nil, nil
 		if len(lacks.daemons) == 0 {
 			m.virt.unusable = nil

@@ -197,7 +197,7 @@ func (m *Machine) tunnel(v *link) []hub {
 	var hubs []hub
 	for _, other := range m.neighbours() {
 		for _, l := range other.links {
-			if l.VXLAN == nil || !l.Up || !other.carried(l) || !sameTunnel(l, v) {
+			if l.VXLAN == nil || !l.Up || !other.carried(l) || !sameTunnel(l, v) && !slices.Contains(m.learnt(v), l.VXLAN.Local) {
 				continue
 			}
 			at := l

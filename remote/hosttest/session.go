@@ -181,6 +181,7 @@ func (m *Machine) facts(req hostapi.ObserveRequest) hostapi.Facts {
 	if query != nil {
 		out.Virt = m.virtFacts(*query, req.Lab)
 	}
+	out.FRR = m.frrFacts(req.Lab, req.FRR, req.Thorough)
 	out.Holders, out.Overlaps = m.clashes(req.Ports, req.Subnets)
 	return out
 }
@@ -240,8 +241,8 @@ func (s *Session) Apply(ctx context.Context, b hostapi.Batch) (hostapi.BatchResu
 		for i := range n {
 			one := func() {
 				start := time.Now()
-				changed, err := s.step(ctx, b, &steps[i])
-				results[i] = hostapi.StepResult{Changed: changed, Duration: time.Since(start), Error: hostapi.AsError(err)}
+				changed, note, err := s.step(ctx, b, &steps[i])
+				results[i] = hostapi.StepResult{Changed: changed, Note: note, Duration: time.Since(start), Error: hostapi.AsError(err)}
 				errs[i] = err
 			}
 			if atOnce {
@@ -284,15 +285,15 @@ func (s *Session) outcome(res hostapi.BatchResult, err error) (hostapi.BatchResu
 	return res, err
 }
 
-func (s *Session) step(ctx context.Context, b hostapi.Batch, step *hostapi.Step) (changed bool, err error) {
+func (s *Session) step(ctx context.Context, b hostapi.Batch, step *hostapi.Step) (changed bool, note string, err error) {
 	if err := s.fail(ctx, BeforeStep, step); err != nil {
-		return false, err
+		return false, "", err
 	}
 	m := s.machine
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
 	if s.life.Err() != nil {
-		return false, context.Cause(s.life)
+		return false, "", context.Cause(s.life)
 	}
 	w := work{Machine: m, batch: b, made: func() error {
 		// The fault may use the machine.
@@ -300,12 +301,16 @@ func (s *Session) step(ctx context.Context, b hostapi.Batch, step *hostapi.Step)
 		defer m.fabric.mu.Lock()
 		return s.fail(ctx, BeforeMark, step)
 	}}
-	changed, err = w.run(*step)
+	if step.Routes != nil && step.Op == hostapi.Await {
+		note, err = w.routes(*step.Routes)
+	} else {
+		changed, err = w.run(*step)
+	}
 	if err != nil {
 		kind, name := step.Object()
 		err = fmt.Errorf("%s %s %s: %w", step.Op, kind, name, err)
 	}
-	return changed, err
+	return changed, note, err
 }
 
 // Probe is hostapi.Prober's. A reply that does not come takes no time.

@@ -27,7 +27,7 @@ func (w work) run(s hostapi.Step) (changed bool, err error) {
 	set := 0
 	for _, is := range []bool{
 		s.VTEP != nil, s.Bridge != nil, s.Namespace != nil, s.Veth != nil, s.Address != nil,
-		s.Forwarding != nil, s.VirtNetwork != nil, s.Domain != nil, s.Guest != nil,
+		s.Forwarding != nil, s.FRR != nil, s.VirtNetwork != nil, s.Domain != nil, s.Guest != nil,
 	} {
 		if is {
 			set++
@@ -39,6 +39,8 @@ func (w work) run(s hostapi.Step) (changed bool, err error) {
 	switch {
 	case s.Forwarding != nil && s.Op == hostapi.Remove:
 		return w.forwarding(hostapi.Forwarding{VTEP: s.Forwarding.VTEP, Bridge: s.Forwarding.Bridge})
+	case s.FRR != nil && s.Op == hostapi.Remove:
+		return w.removeFRR()
 	case s.Op == hostapi.Remove:
 		return w.remove(s)
 	case s.Guest != nil:
@@ -60,6 +62,8 @@ func (w work) run(s hostapi.Step) (changed bool, err error) {
 		return w.veth(*s.Veth)
 	case s.Forwarding != nil:
 		return w.forwarding(*s.Forwarding)
+	case s.FRR != nil:
+		return w.frr(*s.FRR)
 	case s.VirtNetwork != nil:
 		return w.virtNetwork(*s.VirtNetwork)
 	case s.Domain != nil:

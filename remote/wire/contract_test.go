@@ -37,6 +37,7 @@ func TestClientKeepsTheContract(t *testing.T) {
 	}
 	t.Run("links", func(t *testing.T) { hosttest.Contract(t, open) })
 	t.Run("libvirt", func(t *testing.T) { hosttest.ContractVirt(t, open) })
+	t.Run("control plane", func(t *testing.T) { hosttest.ContractFRR(t, open) })
 }
 
 func TestLockGoesWithTheConnection(t *testing.T) {

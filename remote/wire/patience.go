@@ -20,6 +20,10 @@ func patienceFor(request any) time.Duration {
 				all += time.Minute + s.Guest.Deadline
 			case s.Domain != nil:
 				all += 5 * time.Minute // libvirt starts one after the other
+			case s.Routes != nil:
+				all += 10*time.Second + s.Routes.Patience
+			case s.FRR != nil:
+				all += time.Minute // daemons end and start
 			default:
 				all += 10 * time.Second
 			}

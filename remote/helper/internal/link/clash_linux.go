@@ -81,12 +81,17 @@ func (k *Kernel) overlaps(subnets []netip.Prefix, links []hostapi.Link) ([]hosta
 	return out, nil
 }
 
-// socket is a line of /proc/net/udp.
+// socket is a line of /proc/net/udp or tcp.
 type socket struct {
 	address netip.Addr
 	port    int
+	state   string // a number in hexadecimal
 	inode   string
 }
+
+// listening is the state of a TCP socket that waits for connections (TCP_LISTEN in
+// the kernel's include/net/tcp_states.h).
+const listening = "0A"
 
 // portHolders tells which processes have sockets on ports. What no process has
 // is the kernel's. A port that a VXLAN link has is not asked about: it is quick to
@@ -98,17 +103,29 @@ func portHolders(ports []int, links []hostapi.Link) ([]hostapi.PortHolder, error
 	if len(ports) == 0 {
 		return nil, nil
 	}
+	return whoHas("udp", ports, func(socket) bool { return true })
+}
+
+// Listeners tells which processes listen at a TCP port.
+func Listeners(port int) ([]hostapi.PortHolder, error) {
+	return whoHas("tcp", []int{port}, func(s socket) bool { return s.state == listening })
+}
+
+// whoHas tells which processes have sockets of a protocol on ports, of those that
+// count.
+func whoHas(protocol string, ports []int, counts func(socket) bool) ([]hostapi.PortHolder, error) {
 	var sockets []socket
-	for _, file := range []string{"/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"} {
-		text, err := os.ReadFile(file)
+	for _, file := range []string{protocol, protocol + "6"} {
+		text, err := os.ReadFile("/proc/thread-self/net/" + file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // no IPv6
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list UDP sockets: %w", err)
+			return nil, fmt.Errorf("list %s sockets: %w", protocol, err)
 		}
 		sockets = append(sockets, parseSockets(text, ports)...)
 	}
+	sockets = slices.DeleteFunc(sockets, func(s socket) bool { return !counts(s) })
 	if len(sockets) == 0 {
 		return nil, nil
 	}
@@ -123,7 +140,7 @@ func portHolders(ports []int, links []hostapi.Link) ([]hostapi.PortHolder, error
 	return holders, nil
 }
 
-// parseSockets gives the sockets of text, in the format of /proc/net/udp, that
+// parseSockets gives the sockets of text, in the format of /proc/net/udp and tcp, that
 // are bound to one of ports.
 func parseSockets(text []byte, ports []int) []socket {
 	var out []socket
@@ -152,7 +169,7 @@ func parseSockets(text []byte, ports []int) []socket {
 		if !ok {
 			continue
 		}
-		out = append(out, socket{a, int(port), fields[9]})
+		out = append(out, socket{a, int(port), fields[3], fields[9]})
 	}
 	return out
 }

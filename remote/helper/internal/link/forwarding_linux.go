@@ -81,8 +81,8 @@ func compare(entries []hostapi.ForwardingEntry, wanted map[hostapi.ForwardingEnt
 }
 
 // forwarding reads what the VTEP and the bridge that it is a port of (0: none)
-// were told about other VTEPs: neither what they learned themselves nor the
-// VTEP's own multicast group.
+// were told about other VTEPs, by us or by a control plane: neither what they
+// learned themselves nor the VTEP's own multicast group.
 func (c *conn) forwarding(vtep, bridge int) ([]hostapi.ForwardingEntry, error) {
 	// An ifinfomsg, not an ndmsg, is what the kernel takes as a filter by port
 	// (valid_fdb_dump_legacy in net/core/rtnetlink.c).
@@ -98,7 +98,7 @@ func (c *conn) forwarding(vtep, bridge int) ([]hostapi.ForwardingEntry, error) {
 			continue
 		}
 		switch {
-		case n.Flags&netlink.NTF_SELF != 0 && n.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) != 0 && n.IP != nil:
+		case n.Flags&netlink.NTF_SELF != 0 && (n.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) != 0 || n.Flags&netlink.NTF_EXT_LEARNED != 0) && n.IP != nil:
 			e := hostapi.ForwardingEntry{Kind: hostapi.EntryRemote, MAC: n.HardwareAddr.String(), Addr: addrOf(n.IP)}
 			if isZero(n.HardwareAddr) {
 				e.Kind, e.MAC = hostapi.EntryFlood, ""

@@ -137,6 +137,27 @@ func (l *Lock) Release() error {
 	return nil
 }
 
+// OpenDir makes a directory of that name in the lab's, for daemons of another user,
+// who may pass through those above it. One that is there is kept.
+func (l *Lock) OpenDir(name string) (dir string, err error) {
+	dir, err = l.store.Path(l.lab, name)
+	if err == nil {
+		err = os.Mkdir(dir, 0o711)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	for _, d := range []string{l.store.root(), filepath.Dir(dir), dir} { // umask takes bits away
+		if err == nil {
+			err = os.Chmod(d, 0o711)
+		}
+	}
+	if err == nil {
+		err = trust(dir)
+	}
+	return dir, classify(err)
+}
+
 func openAndLock(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {

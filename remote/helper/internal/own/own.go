@@ -72,18 +72,25 @@ func (s Store) mkdirs(lab string) error {
 	return nil
 }
 
-// trust refuses a directory that somebody else could have prepared.
+// Path is where what the lab calls name is, or would be, in its directory.
+func (s Store) Path(lab, name string) (string, error) {
+	dir, err := s.labDir(lab)
+	return filepath.Join(dir, name), err
+}
+
+// trust refuses a directory that somebody else could have prepared. One that holds
+// what is another user's may be passed through; nobody else can look into it.
 func trust(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return err
 	}
-	if info.Mode() == fs.ModeDir|0o700 && ownedByUs(info) {
+	if mode := info.Mode(); (mode == fs.ModeDir|0o700 || mode == fs.ModeDir|0o711) && ownedByUs(info) {
 		return nil
 	}
 	e := &hostapi.Error{
 		Kind:    hostapi.KindPermission,
-		Message: fmt.Sprintf("%s is %v: it has to be a directory of ours with mode 0700", dir, info.Mode()),
+		Message: fmt.Sprintf("%s is %v: it has to be a directory of ours with mode 0700 or 0711", dir, info.Mode()),
 		Hint:    "look who made " + dir + ", then remove it",
 	}
 	if os.Geteuid() != 0 {

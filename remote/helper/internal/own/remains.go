@@ -8,8 +8,12 @@ import (
 	"path/filepath"
 )
 
+// FRR is what a lab calls the directory of its control plane.
+const FRR = "frr"
+
 // Remains lists what is in the lab's directory besides what a run puts there and
-// takes away again: the lock and the intents, which are observed by themselves.
+// takes away again: the lock, the intents and the control plane, which are observed
+// by themselves.
 func (s Store) Remains(lab string) ([]string, error) {
 	dir, err := s.labDir(lab)
 	if err != nil {
@@ -21,7 +25,7 @@ func (s Store) Remains(lab string) ([]string, error) {
 	}
 	var remains []string
 	for _, e := range entries {
-		if e.Name() != "lock" && e.Name() != "intents" {
+		if e.Name() != "lock" && e.Name() != "intents" && e.Name() != FRR {
 			remains = append(remains, filepath.Join(dir, e.Name()))
 		}
 	}

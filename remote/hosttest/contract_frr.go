@@ -1,0 +1,165 @@
+package hosttest
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"vxorch/remote/hostapi"
+)
+
+// ContractFRR is Contract for what a Host does with a lab's control plane. The
+// machines that open gives have FRR, and no other that runs.
+func ContractFRR(t *testing.T, open func(t *testing.T) Env) {
+	for i, test := range []struct {
+		name string
+		run  func(*bench)
+	}{
+		{"a lab without a control plane", (*bench).frrNone},
+		{"a control plane runs, is seen as wanted and marked", (*bench).frrCreate},
+		{"what changes of it is seen", (*bench).frrChange},
+		{"removal leaves nothing of it", (*bench).frrRemove},
+		{"nonsense about it is refused", (*bench).frrNonsense},
+		{"routes that do not come are told of", (*bench).routesMissing},
+		{"routes of a foreign VTEP", (*bench).routesForeign},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.run(newBench(t, open(t), 0x60+i))
+		})
+	}
+}
+
+func (b *bench) frr() hostapi.FRR {
+	return hostapi.FRR{Local: b.Local, Port: 21179, Password: "sesame", Config: "log syslog warnings\nrouter bgp 65000\n bgp router-id 192.0.2.1\n" +
+		" no bgp default ipv4-unicast\n neighbor 192.0.2.9 remote-as 65000\n neighbor 192.0.2.9 password " + hostapi.PasswordHere + "\n address-family l2vpn evpn\n  advertise-all-vni\n"}
+}
+
+// seeFRR gives what is seen of the lab's control plane, which has to be asked about.
+func (b *bench) seeFRR(req hostapi.ObserveRequest) hostapi.FRRFacts {
+	b.Helper()
+	f := b.observe(req).FRR
+	if f == nil {
+		b.Fatal("nothing is seen of FRR")
+	}
+	return *f
+}
+
+func (b *bench) frrNone() {
+	if f := b.observe(hostapi.ObserveRequest{}).FRR; f != nil {
+		b.Errorf("FRR was not asked for, and seen as %+v", f)
+	}
+	f := b.seeFRR(hostapi.ObserveRequest{FRR: &hostapi.FRRQuery{Port: b.frr().Port}})
+	if f.Mark != nil || len(f.Daemons)+len(f.Lacking)+len(f.Others)+len(f.Listeners) > 0 {
+		b.Errorf("FRR of a lab without is seen as %+v", f)
+	}
+}
+
+func (b *bench) frrCreate() {
+	want := b.frr()
+	if res := b.apply(hostapi.Create, b.step(want)); !res.Steps[0].Changed {
+		b.Error("it was started, and says that nothing changed")
+	}
+	f := b.seeFRR(hostapi.ObserveRequest{})
+	for _, c := range want.Diff(f) {
+		b.Errorf("%s is %s, want %s", c.Property, c.From, c.To)
+	}
+	if f.Mark == nil || f.Mark.Lab != b.lab || f.Mark.User != user || f.Mark.Controller != controller || f.Mark.Intended {
+		b.Errorf("its mark is %+v", f.Mark)
+	}
+	if res := b.apply(hostapi.Update, b.step(want)); res.Steps[0].Changed {
+		b.Error("it was changed a second time")
+	}
+	if left := b.observe(hostapi.ObserveRequest{Thorough: true}).Leftovers; len(left) > 0 {
+		b.Errorf("leftovers %q", left)
+	}
+	b.apply(hostapi.Remove, b.step(want))
+}
+
+func (b *bench) frrChange() {
+	want := b.frr()
+	b.apply(hostapi.Create, b.step(want))
+	others := map[string]func(*hostapi.FRR){
+		"password":      func(w *hostapi.FRR) { w.Password = "open" },
+		"port":          func(w *hostapi.FRR) { w.Port = 0 },
+		"configuration": func(w *hostapi.FRR) { w.Config += "! more\n" },
+	}
+	for what, change := range others {
+		change(&want)
+		if changes := want.Diff(b.seeFRR(hostapi.ObserveRequest{})); len(changes) != 1 {
+			b.Errorf("another %s: %v, want one change", what, changes)
+		}
+		if res := b.apply(hostapi.Update, b.step(want)); !res.Steps[0].Changed {
+			b.Errorf("another %s: nothing was changed", what)
+		}
+		if changes := want.Diff(b.seeFRR(hostapi.ObserveRequest{})); len(changes) > 0 {
+			b.Errorf("another %s: seen with %v", what, changes)
+		}
+	}
+	b.apply(hostapi.Remove, b.step(want))
+}
+
+func (b *bench) frrRemove() {
+	b.apply(hostapi.Create, b.step(b.frr()))
+	if res := b.apply(hostapi.Remove, b.step(hostapi.FRR{})); !res.Steps[0].Changed {
+		b.Error("it was removed, and says that nothing changed")
+	}
+	if f := b.seeFRR(hostapi.ObserveRequest{Thorough: true}); f.Mark != nil || len(f.Daemons) > 0 {
+		b.Errorf("it is still there: %+v", f)
+	}
+	if res := b.apply(hostapi.Remove, b.step(hostapi.FRR{})); res.Steps[0].Changed {
+		b.Error("it was removed a second time")
+	}
+	b.nothingStands()
+}
+
+func (b *bench) frrNonsense() {
+	b.lockLab(b.Host)
+	for name, change := range map[string]func(*hostapi.FRR){
+		"no tunnel end":               func(w *hostapi.FRR) { w.Local = netip.Addr{} },
+		"an IPv6 tunnel end":          func(w *hostapi.FRR) { w.Local = netip.MustParseAddr("fd00::1") },
+		"a port that is none":         func(w *hostapi.FRR) { w.Port = 1 << 16 },
+		"a second line as a password": func(w *hostapi.FRR) { w.Password = "open\n log file /x" },
+	} {
+		w := b.frr()
+		change(&w)
+		if _, err := b.try(b.Host, hostapi.Create, b.step(w)); !errors.Is(err, hostapi.ErrInvalid) {
+			b.Errorf("%s: %v, want ErrInvalid", name, err)
+		}
+	}
+}
+
+// awaited is the lab's VTEP with routes that nobody sends.
+func (b *bench) awaited() hostapi.Routes {
+	end := netip.MustParseAddr("192.0.2.201")
+	return hostapi.Routes{
+		VTEP: b.vtep().Name, Bridge: b.bridge().Name, Own: []hostapi.Station{{MAC: b.veth().InnerMAC, Link: b.veth().Name}}, Ends: []netip.Addr{end},
+		Remotes: []hostapi.Learned{{For: "far", MAC: b.mac(0x41), Via: end}}, Patience: 100 * time.Millisecond,
+	}
+}
+
+func (b *bench) routesMissing() {
+	vtep := b.vtep()
+	vtep.Group, vtep.Static = netip.Addr{}, true
+	b.apply(hostapi.Create, b.step(b.bridge()), b.step(vtep), b.step(b.namespace()), b.step(b.veth()))
+	res := b.apply(hostapi.Await, b.step(b.awaited()))
+	if r := res.Steps[0]; r.Changed || !strings.Contains(r.Note, "192.0.2.201") {
+		b.Errorf("changed %t, note %q; want a note of what is missing", r.Changed, r.Note)
+	}
+	nothing := b.awaited()
+	nothing.Ends, nothing.Remotes = nil, nil
+	if r := b.apply(hostapi.Await, b.step(nothing)).Steps[0]; r.Note == "" || strings.Contains(r.Note, "does not") {
+		b.Errorf("note %q, want that all has come", r.Note)
+	}
+}
+
+func (b *bench) routesForeign() {
+	b.lockLab(b.Host)
+	r := b.awaited()
+	r.VTEP = b.name("alien")
+	b.Plant(b.T, r.VTEP)
+	if _, err := b.try(b.Host, hostapi.Await, b.step(r)); err == nil {
+		b.Error("no error")
+	}
+}
