@@ -29,6 +29,10 @@ func (c *Controller) Check(ctx context.Context, lab *inventory.Lab) Outcome {
 	s := c.begin(lab)
 	defer s.close()
 	in, imageFindings := s.checkImages(ctx)
+	var err error
+	if in.Password, err = s.password(); err != nil {
+		return s.refuse("check", err)
+	}
 	facts := s.gather(ctx, "", func(host string) hostapi.ObserveRequest {
 		req := plan.Request(lab, host, in)
 		if req.Virt != nil {

@@ -92,6 +92,7 @@ func (s *session) remember(facts map[string]hostapi.Facts) {
 			if k, ok := known[h.Name]; ok && !reaches(k, h) && !sameMachine(k.Facts, f) {
 				known[h.Name+"@"+endpoint(k.Address, k.Port)] = k // another took its name
 			}
+			f.FRR = nil // of no use to others, and there is a digest of a secret in it
 			known[h.Name] = history.Host{
 				Address: h.Address, User: cmp.Or(h.SSH.User, s.c.User), Port: h.SSH.Port,
 				Identity: absolute(h.SSH.Identity), KnownHosts: absolute(h.SSH.KnownHosts),

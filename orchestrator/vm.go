@@ -24,9 +24,13 @@ const stageImage = "image"
 const parallelUploads = 8
 
 // prepareImages looks up the images that the lab's VMs use, fetching what is
-// given by URL, and makes the VMs' seeds. It reaches no host.
+// given by URL, makes the VMs' seeds, and reads EVPN's password. It reaches no host.
 func (s *session) prepareImages(ctx context.Context) (plan.Inputs, error) {
 	in := plan.Inputs{Part: s.c.Part, Full: s.c.Full, Images: map[string]hostapi.Image{}, Sizes: map[string]int64{}, Seeds: map[string][]byte{}}
+	var err error
+	if in.Password, err = s.password(); err != nil {
+		return in, err
+	}
 	s.sources = map[string]images.Source{}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)

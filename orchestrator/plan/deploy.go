@@ -42,6 +42,7 @@ func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) (Plan
 			d.refuseForeign(host)
 			d.refuseClashes(host)
 			d.refuseForeignVirt(host)
+			d.refuseFRR(host)
 		}
 	}
 	if len(d.problems) > 0 {
@@ -121,6 +122,7 @@ func (d *deployment) settle() {
 		}
 		d.networks = append(d.networks, settled)
 	}
+	d.settleEVPN()
 }
 
 // plan needs everything settled and nothing foreign in the way.
@@ -136,6 +138,9 @@ func (d *deployment) plan() Plan {
 	for _, network := range d.networks {
 		p.Networks = append(p.Networks, d.raise(network, &vteps, build))
 	}
+	for _, host := range d.hosts {
+		vteps.Steps[host] = append(vteps.Steps[host], d.controlPlane(host)...)
+	}
 	for _, container := range d.lab.Containers {
 		if _, ok := d.facts[container.Host]; ok {
 			build.Steps[container.Host] = append(build.Steps[container.Host], d.container(container)...)
@@ -145,7 +150,8 @@ func (d *deployment) plan() Plan {
 	guests := Phase{Name: PhaseGuest, VMs: true, Proof: PhaseVMProof, Steps: map[string][]hostapi.Step{}}
 	containers, virtual := verify.Proofs(d.lab, d.inputs.Full)
 	build.Probes, guests.Probes = verify.Among(d.inputs.Part, containers), verify.Among(d.inputs.Part, virtual)
-	p.Phases = []Phase{vteps, build}
+	p.Phases = d.withRoutes([]Phase{vteps}, PhaseVTEPRoutes, noEndpoints)
+	p.Phases = d.withRoutes(append(p.Phases, build), PhaseRoutes, d.containersOf)
 	if len(d.lab.VMs) > 0 {
 		for _, host := range d.hosts {
 			if why := d.lacksForVMs(host); why != nil {
@@ -158,7 +164,7 @@ func (d *deployment) plan() Plan {
 			guests.Steps[host] = wait
 		}
 		p.Uploads = d.uploads(vms.Steps)
-		p.Phases = append(p.Phases, vms, guests)
+		p.Phases = d.withRoutes(append(p.Phases, vms, guests), PhaseVMRoutes, d.vmsOf)
 	}
 	return p
 }
@@ -244,6 +250,12 @@ func Request(lab *inventory.Lab, host string, in Inputs) hostapi.ObserveRequest 
 		req.Subnets = append(req.Subnets, n.Subnets()...)
 		if !slices.Contains(req.Ports, n.Port) {
 			req.Ports = append(req.Ports, n.Port)
+		}
+	}
+	if lab.EVPN != nil {
+		req.FRR = &hostapi.FRRQuery{}
+		if slices.Contains(lab.EVPN.Reflectors, host) {
+			req.FRR.Port = lab.EVPN.Port
 		}
 	}
 	if device := lab.Host(host).Underlay; device != "" {

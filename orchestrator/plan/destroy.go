@@ -42,6 +42,7 @@ func (d *deployment) removeStale(host string) (steps []hostapi.Step, removals []
 	}
 	wantedByKind := map[string]map[string]bool{
 		hostapi.KindNamespace: namespaces, hostapi.KindDomain: domains, hostapi.KindVirtNetwork: networks,
+		hostapi.KindFRR: {hostapi.FRRName: d.evpn()},
 	}
 	steps = teardown(d.lab.Name, d.facts[host], func(kind, name string) bool {
 		if names, ok := wantedByKind[kind]; ok {
@@ -99,7 +100,11 @@ func teardown(lab string, facts hostapi.Facts, doomed func(kind, name string) bo
 			namespaces = append(namespaces, hostapi.Step{Op: hostapi.Remove, Namespace: &hostapi.Namespace{Name: n.Name, For: n.Mark.For}})
 		}
 	}
-	return slices.Concat(domains, networks, veths, namespaces, bridges, vteps)
+	var frr []hostapi.Step
+	if f := facts.FRR; f != nil && f.Mark != nil && f.Mark.Lab == lab && doomed(hostapi.KindFRR, hostapi.FRRName) {
+		frr = []hostapi.Step{{Op: hostapi.Remove, FRR: &hostapi.FRR{}}}
+	}
+	return slices.Concat(domains, networks, veths, namespaces, frr, bridges, vteps)
 }
 
 func teardownVirt(lab string, facts *hostapi.VirtFacts, doomed func(kind, name string) bool) (domains, networks []hostapi.Step) {

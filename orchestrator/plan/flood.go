@@ -122,11 +122,16 @@ func (d *deployment) endpoints(network inventory.Network) []hostapi.Remote {
 // tunnelEnd is a host's tunnel address; of a host that is not at hand the last
 // that was known, so that the others go on sending to it.
 func (d *deployment) tunnelEnd(host string) (end netip.Addr, known bool) {
-	if u, ok := d.underlays[host]; ok {
-		return u.local, true
+	u, known := d.ground(host)
+	return u.local, known
+}
+
+// ground is what carries a host's tunnels, at hand or as last known.
+func (d *deployment) ground(host string) (u underlay, known bool) {
+	if u, known = d.underlays[host]; !known {
+		u, known = d.standIns[host]
 	}
-	u, ok := d.standIns[host]
-	return u.local, ok
+	return u, known
 }
 
 // told plans what makes a host's VTEP know the others, nil if it does. Where VTEP
@@ -139,7 +144,11 @@ func (d *deployment) told(host string, network settledNetwork, seen *hostapi.Lin
 		before = seen.VXLAN.Forwarding
 	}
 	s := hostapi.Step{Op: hostapi.Update, Changes: want.Diff(before), Forwarding: &want}
-	switch {
+	switch frr := d.facts[host].FRR; {
+	case byBGP(network) && frr != nil && frr.Mark != nil && frr.Runs(hostapi.Zebra):
+		return nil // the entries are its own
+	case byBGP(network) && len(s.Changes) > 0:
+		// What another mode or a zebra that was killed has left would stay for ever.
 	case len(s.Changes) > 0 && before.Digest == "":
 		s.Op, s.Changes = hostapi.Create, nil
 	case len(s.Changes) > 0, changing && len(want.Remotes) > 0:

@@ -47,9 +47,13 @@ func FuzzPlanOfAnyFacts(f *testing.F) {
 // the lab's own names, marks and addresses: what their structure lets through
 // and makes no sense.
 func FuzzPlanOfLikelyFacts(f *testing.F) {
-	lab, err := inventory.Parse("lab.yaml", []byte(seedWithVMs))
-	if err != nil {
-		f.Fatal(err)
+	var labs []*inventory.Lab
+	for _, text := range []string{seedWithVMs, strings.Replace(seedWithVMs, "    vxlan: vxlan0\n", "    vxlan: vxlan0\n    flood: evpn\n", 1)} {
+		lab, err := inventory.Parse("lab.yaml", []byte(text))
+		if err != nil {
+			f.Fatal(err)
+		}
+		labs = append(labs, lab)
 	}
 	for seed := range uint64(500) {
 		f.Add(seed)
@@ -67,7 +71,9 @@ func FuzzPlanOfLikelyFacts(f *testing.F) {
 			}
 			facts[host] = thrown
 		}
-		checkPlans(t, lab, facts)
+		for _, lab := range labs {
+			checkPlans(t, lab, facts)
+		}
 	})
 }
 
@@ -152,6 +158,9 @@ func checkRemovals(t *testing.T, p plan.Plan, facts map[string]hostapi.Facts) {
 		for host, steps := range phase.Steps {
 			for _, s := range steps {
 				kind, name := s.Object()
+				if s.FRR != nil && s.Op != hostapi.Remove {
+					checkFRR(t, *s.FRR)
+				}
 				if s.Op == hostapi.Remove && s.Address == nil && !saidOurs(facts[host], name) {
 					t.Errorf("%s %q is to be removed from %s, which did not call it the lab's", kind, name, host)
 				}
@@ -160,8 +169,19 @@ func checkRemovals(t *testing.T, p plan.Plan, facts map[string]hostapi.Facts) {
 	}
 }
 
+// checkFRR: no word of a host's gets into a configuration.
+func checkFRR(t *testing.T, w hostapi.FRR) {
+	t.Helper()
+	if strings.ContainsFunc(w.Config, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) || strings.Contains(w.Config, "invalid") || strings.Contains(w.Config, "%") {
+		t.Errorf("configuration of bgpd:\n%q", w.Config)
+	}
+}
+
 func saidOurs(f hostapi.Facts, name string) bool {
 	ours := func(n string, m *hostapi.Mark) bool { return n == name && m != nil && m.Lab == "lu" }
+	if f.FRR != nil && ours(hostapi.FRRName, f.FRR.Mark) {
+		return true
+	}
 	for _, l := range f.Links {
 		if ours(l.Name, l.Mark) {
 			return true

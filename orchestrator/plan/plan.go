@@ -31,12 +31,14 @@ type Plan struct {
 }
 
 // Phase is a batch of steps a host, in parallel, then the probes once every
-// host has done its steps. Without probes no host waits for another.
+// host has done its steps. Without probes and barriers no host waits for another.
 type Phase struct {
 	Name   string // report's stage
 	Proof  string // report's stage of the probes; empty without probes
 	Steps  map[string][]hostapi.Step
 	Probes []verify.Pair
+	// Barrier: no host begins before all have done what comes before.
+	Barrier bool
 	// VMs: the phase is about VMs alone. A host that fails in it goes on without
 	// them.
 	VMs bool
@@ -92,8 +94,8 @@ func (p Plan) Changes() int {
 }
 
 // Lasting tells whether a step leaves something changed: a proof's temporary
-// addresses come and go, and a guest is only waited for.
-func Lasting(s hostapi.Step) bool { return s.Address == nil && s.Guest == nil }
+// addresses come and go, and guests and routes are only waited for.
+func Lasting(s hostapi.Step) bool { return s.Address == nil && s.Guest == nil && s.Routes == nil }
 
 // Blocks lists what keeps hosts from their part of a phase, as problems.
 func (p Plan) Blocks() []*Problem {

@@ -109,6 +109,10 @@ func built(facts map[string]hostapi.Facts, p plan.Plan) map[string]hostapi.Facts
 						VXLAN: &hostapi.VXLAN{VNI: v.VNI, Port: v.Port, Group: v.Group, Local: v.Local, Device: v.Device, Learning: !v.Static, Forwarding: told}})
 				case s.Forwarding != nil:
 					links[s.Forwarding.VTEP].VXLAN.Forwarding = hostapi.SummarizeForwarding(s.Forwarding.Entries())
+				case s.FRR != nil && s.Op == hostapi.Remove:
+					f.FRR = nil
+				case s.FRR != nil:
+					f.FRR = &hostapi.FRRFacts{Mark: mark, Digest: hostapi.DigestFRR(s.FRR.Text(), s.FRR.Port), Daemons: []hostapi.Process{{Name: "bgpd", PID: 12}, {Name: "zebra", PID: 11}}}
 				case s.Bridge != nil:
 					put(hostapi.Link{Name: s.Bridge.Name, Kind: "bridge", MAC: s.Bridge.MAC, MTU: s.Bridge.MTU, Up: true, Mark: mark, Quiet: true})
 				case s.Namespace != nil:

@@ -26,6 +26,7 @@ func Status(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) ([]re
 		d.refuseForeign(host)
 		d.refuseClashes(host)
 		d.refuseForeignVirt(host)
+		d.refuseFRR(host)
 	}
 	bare := *d
 	bare.facts, bare.newBridges = map[string]hostapi.Facts{}, map[hostNetwork]bool{}
@@ -188,6 +189,10 @@ func (d *deployment) markOf(host string, s hostapi.Step) *hostapi.Mark {
 	case s.VirtNetwork != nil:
 		if v := findVirtNetwork(facts.Virt, name); v != nil {
 			return v.Mark
+		}
+	case s.FRR != nil:
+		if facts.FRR != nil {
+			return facts.FRR.Mark
 		}
 	default:
 		if l := findLink(facts, name); l != nil {

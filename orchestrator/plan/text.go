@@ -204,6 +204,10 @@ func describe(s hostapi.Step) string {
 		}
 		return line
 	}
+	if s.Routes != nil {
+		return fmt.Sprintf("%s of %s: from %d %s, to %d %s, for at most %s", kind, name, len(s.Routes.Ends), plural(len(s.Routes.Ends), "host", "hosts"),
+			len(s.Routes.Remotes), plural(len(s.Routes.Remotes), "endpoint", "endpoints"), s.Routes.Patience)
+	}
 	var details []string
 	switch s.Op {
 	case hostapi.Create:
@@ -233,6 +237,10 @@ func wanted(s hostapi.Step) []string {
 			return []string{fmt.Sprintf("%d remote %s", n, plural(n, "endpoint", "endpoints"))}
 		}
 		return []string{fmt.Sprintf("flood list of %d", len(s.Forwarding.Flood))}
+	case s.FRR != nil && s.FRR.Port != 0:
+		return []string{fmt.Sprintf("BGP from %s, reflector on tcp port %d", s.FRR.Local, s.FRR.Port)}
+	case s.FRR != nil:
+		return []string{fmt.Sprintf("BGP from %s", s.FRR.Local)}
 	case s.Bridge != nil:
 		return []string{fmt.Sprintf("mtu %d", s.Bridge.MTU)}
 	case s.Veth != nil:

@@ -88,12 +88,12 @@ func (t tunnel) carrying(prefix netip.Prefix) []string {
 
 // tunnel plans VTEP and bridge of a network on a host. A VTEP is proved while it
 // stands alone; where it is a port already it is proved through its bridge, since
-// an address on an enslaved VTEP answers nothing. One that floods nothing is made
-// a port at once: the endpoints that it is told of are its bridge's neighbours.
+// an address on an enslaved VTEP answers nothing. One that learns nothing is made
+// a port at once: what it is told of belongs to its bridge, too.
 func (d *deployment) tunnel(host string, network settledNetwork) tunnel {
 	facts := d.facts[host]
 	u := d.underlays[host]
-	static := network.Flood == inventory.FloodStatic
+	static := network.Flood == inventory.FloodStatic || byBGP(network)
 	bridge := hostapi.Bridge{
 		Name: network.Name, For: network.Name, MTU: network.mtu,
 		MAC: inventory.DeriveMAC(d.lab.Name, "bridge", network.Name, host),

@@ -31,6 +31,7 @@ var (
 type underlay struct {
 	device string
 	local  netip.Addr
+	subnet netip.Prefix // of local
 	mtu    int
 }
 
@@ -63,13 +64,14 @@ func findUnderlay(host inventory.Host, facts hostapi.Facts) (underlay, *Problem)
 			fmt.Sprintf("give it one, or set hosts.%s.vtep", host.Name),
 		}
 	}
-	if !slices.ContainsFunc(link.Addresses, func(p netip.Prefix) bool { return p.Addr() == local }) {
+	at := slices.IndexFunc(link.Addresses, func(p netip.Prefix) bool { return p.Addr() == local })
+	if at < 0 {
 		return underlay{}, &Problem{
 			host.Name, fmt.Sprintf("tunnel address %s is not on underlay device %s", local, device),
 			fmt.Sprintf("correct hosts.%s.vtep or hosts.%s.underlay", host.Name, host.Name),
 		}
 	}
-	return underlay{device, local, link.MTU}, nil
+	return underlay{device, local, link.Addresses[at].Masked(), link.MTU}, nil
 }
 
 // routedDevice is the one device whose routes lead to the other hosts.

@@ -30,6 +30,7 @@ type Inputs struct {
 	// Multicast tells whether multicast passes between all hosts, by the networks
 	// of MulticastQuestions.
 	Multicast map[string]bool
+	Password  string // of EVPN's sessions; empty: there is none
 }
 
 // Upload is an image that a host lacks.

@@ -197,12 +197,13 @@ func (r *Run) Progress(host, stage, far string) {
 // for it; it may be nil.
 func (r *Run) Apply(ctx context.Context, phases []plan.Phase, hosts map[string]hostapi.Host, batch hostapi.Batch, before func(host, phase string)) {
 	for len(phases) > 0 {
-		// Up to and with the next phase that has probes nobody waits for anybody.
-		until := slices.IndexFunc(phases, func(p plan.Phase) bool { return len(p.Probes) > 0 })
-		stretch := phases
-		if until >= 0 {
-			stretch = phases[:until+1]
+		// Up to and with the next phase that has probes, or up to one with a barrier,
+		// nobody waits for anybody.
+		n := 1
+		for n < len(phases) && len(phases[n-1].Probes) == 0 && !phases[n].Barrier {
+			n++
 		}
+		stretch, last := phases[:n], phases[n-1]
 		each(hosts, func(name string, host hostapi.Host) {
 			for _, phase := range stretch {
 				if before != nil {
@@ -213,10 +214,10 @@ func (r *Run) Apply(ctx context.Context, phases []plan.Phase, hosts map[string]h
 				}
 			}
 		})
-		if until >= 0 {
-			r.Prove(ctx, phases[until].Proof, phases[until].Probes, hosts)
+		if len(last.Probes) > 0 {
+			r.Prove(ctx, last.Proof, last.Probes, hosts)
 		}
-		phases = phases[len(stretch):]
+		phases = phases[n:]
 	}
 }
 

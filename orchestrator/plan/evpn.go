@@ -1,0 +1,283 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"vxorch/inventory"
+	"vxorch/remote/hostapi"
+)
+
+// Names of the phases that wait for what BGP brings.
+const (
+	PhaseVTEPRoutes = "vtep-routes"
+	PhaseRoutes     = "routes"
+	PhaseVMRoutes   = "vm-routes"
+)
+
+// routesPatience is how long BGP may take. On hosts that work it needs two
+// seconds, most of which a bgpd waits before it speaks.
+const routesPatience = 20 * time.Second
+
+// How bgpd keeps its sessions, in seconds. A session that lives keeps its routes,
+// and there is nothing to be won by giving one up early: the other reflector has
+// told the same, and a MAC that comes up elsewhere is told with a higher number.
+const (
+	bgpKeepalive = 30
+	bgpHold      = 120
+	bgpRetry     = 1
+)
+
+// evpn tells whether any network of the lab has flood: evpn.
+func (d *deployment) evpn() bool { return d.lab.EVPN != nil }
+
+// byBGP tells whether the network's tables are filled by BGP.
+func byBGP(network settledNetwork) bool { return network.Flood == inventory.FloodEVPN }
+
+// settleEVPN finds the tunnel ends that the control plane stands on.
+func (d *deployment) settleEVPN() {
+	if !d.evpn() {
+		return
+	}
+	for _, host := range d.lab.Hosts {
+		if local, known := d.tunnelEnd(host.Name); known && local.Is6() {
+			d.problems = append(d.problems, &Problem{
+				host.Name, fmt.Sprintf("flood: evpn needs an IPv4 underlay, and the tunnel address is %s", local),
+				"FRR knows no IPv6 tunnel ends: give the hosts IPv4 ones, or take flood: static",
+			})
+		}
+	}
+	for _, reflector := range d.lab.EVPN.Reflectors {
+		if _, known := d.tunnelEnd(reflector); !known {
+			d.problems = append(d.problems, &Problem{
+				d.hosts[0], fmt.Sprintf("the tunnel address of reflector %s is not known, since it is not at hand and nothing was deployed to it yet", reflector),
+				fmt.Sprintf("deploy to %s too, set hosts.%s.vtep, or name other evpn.reflectors", reflector, reflector),
+			})
+		}
+	}
+}
+
+// refuseFRR finds what keeps the lab's control plane off a host.
+func (d *deployment) refuseFRR(host string) {
+	seen := d.facts[host].FRR
+	if !d.evpn() || seen == nil {
+		return
+	}
+	if len(seen.Lacking) > 0 {
+		d.problems = append(d.problems, &Problem{
+			host, fmt.Sprintf("it has no FRR, which flood: evpn needs (missing: %s)", strings.Join(seen.Lacking, ", ")), "`vxorch prepare` installs it",
+		})
+		return
+	}
+	for _, other := range seen.Others {
+		d.problems = append(d.problems, &Problem{
+			host, fmt.Sprintf("it runs an FRR of its own (%s, pid %d), and a second one beside it would take its routes away", other.Name, other.PID),
+			"stop that one (systemctl disable --now frr), take flood: static, or leave the host out",
+		})
+		return
+	}
+	if !slices.Contains(d.lab.EVPN.Reflectors, host) {
+		return
+	}
+	for _, l := range seen.Listeners {
+		ours := slices.ContainsFunc(seen.Daemons, func(p hostapi.Process) bool { return p.PID == l.PID })
+		local := d.underlays[host].local
+		if ours || !l.Address.IsUnspecified() && l.Address != local {
+			continue
+		}
+		d.problems = append(d.problems, &Problem{
+			host, fmt.Sprintf("tcp port %d, at which it is to listen as a reflector, is held by %s", l.Port, process(l)),
+			"set evpn.port to another, name other evpn.reflectors, or stop that process",
+		})
+		return
+	}
+}
+
+// controlPlane plans the lab's FRR on a host: nothing where it runs as planned.
+func (d *deployment) controlPlane(host string) []hostapi.Step {
+	if !d.evpn() {
+		return nil
+	}
+	want := d.frr(host)
+	var seen *hostapi.FRRFacts
+	if f := d.facts[host].FRR; f != nil && f.Mark != nil {
+		seen = f
+	}
+	s := step(seen, func(f hostapi.FRRFacts) ([]hostapi.Change, bool) { return want.Diff(f), false })
+	if s.Op == "" {
+		return nil
+	}
+	s.FRR = &want
+	return []hostapi.Step{s}
+}
+
+// frr is what a host's FRR is to be. It does not depend on who else there is, but
+// for reflectors and for hosts outside of these' own subnets: who joins changes
+// nothing elsewhere.
+func (d *deployment) frr(host string) hostapi.FRR {
+	evpn := d.lab.EVPN
+	local, _ := d.tunnelEnd(host)
+	w := hostapi.FRR{Local: local, Password: d.inputs.Password}
+	reflects := slices.Contains(evpn.Reflectors, host)
+	if reflects {
+		w.Port = evpn.Port
+	}
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	group := func(name string) {
+		line(" neighbor %s peer-group", name)
+		line(" neighbor %s remote-as %d", name, evpn.ASN)
+		line(" neighbor %s update-source %s", name, local)
+		line(" neighbor %s timers %d %d", name, bgpKeepalive, bgpHold)
+		line(" neighbor %s timers connect %d", name, bgpRetry)
+		if w.Password != "" {
+			line(" neighbor %s password %s", name, hostapi.PasswordHere)
+		}
+	}
+	activate := func(name string) {
+		line("  neighbor %s activate", name)
+		// Whatever else the host or another has: no VNI but the lab's is told or heard of.
+		line("  neighbor %s route-map lab in", name)
+		line("  neighbor %s route-map lab out", name)
+	}
+	line("log syslog warnings")
+	line("bgp route-map delay-timer 0") // or what comes first waits 5 s for a map that is just read
+	for _, network := range d.networks {
+		if byBGP(network) {
+			// By the route target that FRR makes of a VNI: `match evpn vni` sees no flood lists.
+			line("bgp extcommunity-list standard lab permit rt %d:%d", evpn.ASN&0xffff, network.VNI)
+		}
+	}
+	line("route-map lab permit 1")
+	line(" match extcommunity lab")
+	line("router bgp %d", evpn.ASN)
+	line(" bgp router-id %s", local)
+	line(" no bgp default ipv4-unicast")
+	line(" coalesce-time 50") // milliseconds; a second if it is not said
+	group("reflectors")
+	for _, reflector := range evpn.Reflectors {
+		if end, known := d.tunnelEnd(reflector); known && reflector != host {
+			line(" neighbor %s peer-group reflectors", end)
+			line(" neighbor %s port %d", end, evpn.Port)
+		}
+	}
+	if reflects {
+		group("clients")
+		line(" bgp listen limit %d", maxClients)
+		for _, prefix := range d.clients(host) {
+			line(" bgp listen range %s peer-group clients", prefix)
+		}
+	}
+	line(" address-family l2vpn evpn")
+	activate("reflectors")
+	if reflects {
+		activate("clients")
+		line("  neighbor clients route-reflector-client")
+	}
+	line("  advertise-all-vni")
+	line(" exit-address-family")
+	w.Config = b.String()
+	return w
+}
+
+// maxClients is the most sessions that FRR lets a reflector take.
+const maxClients = 5000
+
+// clients are the subnets from which a reflector takes sessions: its own, unless
+// the inventory names others, and the tunnel ends that are elsewhere.
+func (d *deployment) clients(reflector string) []netip.Prefix {
+	if given := d.lab.EVPN.Clients; len(given) > 0 {
+		return given
+	}
+	var prefixes []netip.Prefix
+	own, _ := d.ground(reflector)
+	if own.subnet.Contains(own.local) {
+		prefixes = append(prefixes, own.subnet)
+	}
+	for _, host := range d.lab.Hosts {
+		if end, known := d.tunnelEnd(host.Name); known && end != own.local && !own.subnet.Contains(end) {
+			prefixes = append(prefixes, netip.PrefixFrom(end, end.BitLen()))
+		}
+	}
+	return prefixes
+}
+
+// arrival plans the wait for what the others are to have told a host: their tunnel
+// ends and the endpoints of legs, on the hosts at hand. With legs the host's own are
+// told, too.
+func (d *deployment) arrival(host string, legs func(host string) []endpoint) []hostapi.Step {
+	var steps []hostapi.Step
+	for _, network := range d.networks {
+		if !byBGP(network) {
+			continue
+		}
+		r := hostapi.Routes{VTEP: network.VXLAN, Bridge: network.Name, Patience: routesPatience}
+		for _, other := range d.hosts {
+			end := d.underlays[other].local
+			if other != host {
+				r.Ends = append(r.Ends, end)
+			}
+			for _, e := range legs(other) {
+				switch {
+				case e.leg.Network != network.Name:
+				case other == host:
+					r.Own = append(r.Own, hostapi.Station{MAC: e.leg.MAC, Link: e.leg.Link})
+				default:
+					r.Remotes = append(r.Remotes, hostapi.Learned{For: e.name, MAC: e.leg.MAC, Via: end})
+				}
+			}
+		}
+		if len(r.Ends)+len(r.Own) > 0 {
+			steps = append(steps, hostapi.Step{Op: hostapi.Await, Routes: &r})
+		}
+	}
+	return steps
+}
+
+// endpoint is one leg of a workload.
+type endpoint struct {
+	name string
+	leg  inventory.Interface
+}
+
+func noEndpoints(string) []endpoint { return nil }
+
+func (d *deployment) containersOf(host string) (all []endpoint) {
+	for _, c := range d.lab.Containers {
+		for _, leg := range c.Interfaces {
+			if c.Host == host {
+				all = append(all, endpoint{c.Name, leg})
+			}
+		}
+	}
+	return all
+}
+
+func (d *deployment) vmsOf(host string) (all []endpoint) {
+	for _, vm := range d.vmsOn(host) {
+		for _, leg := range vm.Interfaces {
+			all = append(all, endpoint{vm.Name, leg})
+		}
+	}
+	return all
+}
+
+// withRoutes puts before the proof of a phase, which passes it on, the wait for
+// what BGP brings once every host has done its part: where the lab has such
+// networks and the plan so far changes anything.
+func (d *deployment) withRoutes(phases []Phase, name string, legs func(host string) []endpoint) []Phase {
+	changes := Plan{Phases: phases}.Changes() > 0
+	if !d.evpn() || !changes {
+		return phases
+	}
+	last := &phases[len(phases)-1]
+	wait := Phase{Name: name, Barrier: true, VMs: last.VMs, Proof: last.Proof, Probes: last.Probes, Steps: map[string][]hostapi.Step{}}
+	last.Proof, last.Probes = "", nil
+	for _, host := range d.hosts {
+		wait.Steps[host] = d.arrival(host, legs)
+	}
+	return append(phases, wait)
+}

@@ -1,0 +1,207 @@
+package plan_test
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"vxorch/orchestrator/plan"
+	"vxorch/remote/hostapi"
+)
+
+// evpn is the seed's lab by EVPN, with more of it.
+func evpn(more string) string { return flooding("evpn") + more }
+
+func threeHosts() map[string]hostapi.Facts {
+	facts := bareHosts()
+	facts["host3"] = bare("10.0.0.3", "10.0.0.1")
+	return facts
+}
+
+func TestEVPNPlansAsPrinted(t *testing.T) {
+	for name, c := range map[string]func(t *testing.T) plan.Plan{
+		"evpn-fresh": func(t *testing.T) plan.Plan { return deploy(t, parse(t, evpn("")), bareHosts()) },
+		"evpn-unchanged": func(t *testing.T) plan.Plan {
+			lab := parse(t, evpn(""))
+			return deploy(t, lab, built(bareHosts(), deploy(t, lab, bareHosts())))
+		},
+		"evpn-join": func(t *testing.T) plan.Plan {
+			facts := built(bareHosts(), deploy(t, parse(t, evpn("")), bareHosts()))
+			facts["host3"] = bare("10.0.0.3", "10.0.0.1")
+			return deploy(t, parse(t, withThird(evpn(""))), facts)
+		},
+		"evpn-daemon-died": func(t *testing.T) plan.Plan {
+			lab := parse(t, evpn(""))
+			facts := built(bareHosts(), deploy(t, lab, bareHosts()))
+			facts["host1"].FRR.Daemons = nil
+			link(facts["host1"], "vxlan0").VXLAN.Forwarding = hostapi.ForwardingFacts{Flood: 1, Remotes: 1, Digest: "left"}
+			return deploy(t, lab, facts)
+		},
+		"evpn-vms": func(t *testing.T) plan.Plan {
+			return deployWith(t, parse(t, strings.Replace(seedWithVMs, "    vxlan: vxlan0\n", "    vxlan: vxlan0\n    flood: evpn\n", 1)), withLibvirt(bareHosts()), inputs())
+		},
+		"static-to-evpn": func(t *testing.T) plan.Plan {
+			return deploy(t, parse(t, evpn("")), built(bareHosts(), deploy(t, parse(t, flooding("static")), bareHosts())))
+		},
+		"evpn-to-unicast": func(t *testing.T) plan.Plan {
+			return deploy(t, parse(t, flooding("unicast")), built(bareHosts(), deploy(t, parse(t, evpn("")), bareHosts())))
+		},
+		"evpn-destroy": func(t *testing.T) plan.Plan {
+			return plan.Destroy("lu", built(bareHosts(), deploy(t, parse(t, evpn("")), bareHosts())))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got strings.Builder
+			if err := c(t).WriteText(&got); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".txt", got.String())
+		})
+	}
+}
+
+// frrOf is what a plan has for a host's FRR.
+func frrOf(p plan.Plan, host string) *hostapi.FRR {
+	for _, phase := range p.Phases {
+		for _, s := range phase.Steps[host] {
+			if s.FRR != nil {
+				return s.FRR
+			}
+		}
+	}
+	return nil
+}
+
+func TestConfigurationsOfBGP(t *testing.T) {
+	p := deployWith(t, parse(t, withThird(evpn("evpn: {reflectors: host1}\n"))), threeHosts(), plan.Inputs{Password: "sesame"})
+	for host, name := range map[string]string{"host1": "bgpd-reflector.conf", "host3": "bgpd-client.conf"} {
+		w := frrOf(p, host)
+		golden(t, name, w.Config)
+		if !strings.Contains(w.Text(), " password sesame\n") {
+			t.Errorf("%s: no password in:\n%s", host, w.Text())
+		}
+	}
+}
+
+func TestWhoJoinsChangesNoConfigurationElsewhere(t *testing.T) {
+	before := deploy(t, parse(t, evpn("")), bareHosts())
+	after := deploy(t, parse(t, withThird(evpn(""))), threeHosts())
+	for _, host := range []string{"host1", "host2"} {
+		if a, b := frrOf(before, host), frrOf(after, host); *a != *b {
+			t.Errorf("%s: %s\nthen: %s", host, a.Config, b.Config)
+		}
+	}
+}
+
+func TestReflectorsTakeSessionsOfTheirSubnetAndOfWhoIsElsewhere(t *testing.T) {
+	facts := threeHosts()
+	facts["host3"] = bare("10.9.0.3", "10.0.0.1")
+	ranges := func(lab string) (all []string) {
+		for line := range strings.Lines(frrOf(deploy(t, parse(t, lab), facts), "host1").Config) {
+			if prefix, ok := strings.CutPrefix(line, " bgp listen range "); ok {
+				all = append(all, strings.Fields(prefix)[0])
+			}
+		}
+		return all
+	}
+	elsewhere := strings.Replace(withThird(evpn("")), "address: 10.0.0.3", "address: 10.9.0.3", 1)
+	if got := ranges(elsewhere); !slices.Equal(got, []string{"10.0.0.0/24", "10.9.0.3/32"}) {
+		t.Errorf("sessions from %v", got)
+	}
+	if got := ranges(elsewhere + "evpn: {clients: 10.0.0.0/8}\n"); !slices.Equal(got, []string{"10.0.0.0/8"}) {
+		t.Errorf("sessions from %v, want what the inventory says", got)
+	}
+}
+
+func TestOtherPasswordOrNumberChangesTheConfiguration(t *testing.T) {
+	lab := parse(t, evpn(""))
+	facts := built(bareHosts(), deployWith(t, lab, bareHosts(), plan.Inputs{Password: "sesame"}))
+	if n := deployWith(t, lab, facts, plan.Inputs{Password: "sesame"}).Changes(); n != 0 {
+		t.Errorf("%d changes with the same password", n)
+	}
+	for name, p := range map[string]plan.Plan{
+		"another password": deployWith(t, lab, facts, plan.Inputs{Password: "open"}),
+		"another number":   deployWith(t, parse(t, evpn("evpn: {asn: 64512}\n")), facts, plan.Inputs{Password: "sesame"}),
+		"another port":     deployWith(t, parse(t, evpn("evpn: {port: 1179}\n")), facts, plan.Inputs{Password: "sesame"}),
+	} {
+		if p.Changes() != 2 || frrOf(p, "host1") == nil || frrOf(p, "host2") == nil {
+			t.Errorf("%s: %d changes, want the FRR of both hosts", name, p.Changes())
+		}
+	}
+}
+
+func TestEVPNIsRefused(t *testing.T) {
+	process := hostapi.Process{Name: "zebra", PID: 7}
+	listener := func(address string, pid int) []hostapi.PortHolder {
+		return []hostapi.PortHolder{{Port: 179, Address: netip.MustParseAddr(address), Process: "bird", PID: pid}}
+	}
+	for name, c := range map[string]struct {
+		host string
+		seen hostapi.FRRFacts
+		want string // empty: it is not
+	}{
+		"without the programs":               {"host1", hostapi.FRRFacts{Lacking: []string{"zebra", "bgpd"}}, "(missing: zebra, bgpd)"},
+		"beside another zebra":               {"host2", hostapi.FRRFacts{Others: []hostapi.Process{process}}, "an FRR of its own (zebra, pid 7)"},
+		"port taken at every address":        {"host1", hostapi.FRRFacts{Listeners: listener("0.0.0.0", 9)}, "tcp port 179, at which it is to listen as a reflector, is held by process bird (pid 9)"},
+		"port taken at the tunnel end":       {"host1", hostapi.FRRFacts{Listeners: listener("10.0.0.1", 9)}, "tcp port 179"},
+		"port taken at another address":      {"host1", hostapi.FRRFacts{Listeners: listener("127.0.0.1", 9)}, ""},
+		"port taken on who does not listen":  {"host3", hostapi.FRRFacts{Listeners: listener("0.0.0.0", 9)}, ""},
+		"port taken by the lab's own daemon": {"host1", hostapi.FRRFacts{Daemons: []hostapi.Process{{Name: "bgpd", PID: 9}}, Listeners: listener("10.0.0.1", 9)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			facts := threeHosts()
+			f := facts[c.host]
+			f.FRR = &c.seen
+			facts[c.host] = f
+			_, problems := plan.Deploy(parse(t, withThird(evpn(""))), facts, plan.Inputs{})
+			switch {
+			case c.want == "" && len(problems) > 0:
+				t.Errorf("problems %v, want none", problems)
+			case c.want != "" && (len(problems) != 1 || problems[0].Host != c.host || !strings.Contains(problems[0].Message, c.want) || problems[0].Hint == ""):
+				t.Errorf("problems %v, want one of %s with %q", problems, c.host, c.want)
+			}
+		})
+	}
+}
+
+func TestEVPNNeedsTunnelEndsThatAreKnownAndIPv4(t *testing.T) {
+	part := map[string]hostapi.Facts{"host3": threeHosts()["host3"]}
+	_, problems := plan.Deploy(parse(t, withThird(evpn(""))), part, plan.Inputs{})
+	if len(problems) != 2 || !strings.Contains(problems[0].Message, "reflector host1 is not known") {
+		t.Errorf("problems %v, want that neither reflector is known", problems)
+	}
+	known := plan.Inputs{Known: bareHosts()}
+	if p := deployWith(t, parse(t, withThird(evpn(""))), part, known); !strings.Contains(frrOf(p, "host3").Config, "neighbor 10.0.0.2 peer-group") {
+		t.Errorf("host3 alone speaks with:\n%s", frrOf(p, "host3").Config)
+	}
+	six := map[string]hostapi.Facts{"host1": bare6("fd00::1", "fd00::2"), "host2": bare6("fd00::2", "fd00::1")}
+	if _, problems := plan.Deploy(parse(t, evpn("")), six, plan.Inputs{}); len(problems) != 2 || !strings.Contains(problems[0].Message, "needs an IPv4 underlay") {
+		t.Errorf("problems %v, want that IPv6 is refused on both", problems)
+	}
+}
+
+func bare6(address, peer string) hostapi.Facts {
+	f := bare("10.0.0.1", peer)
+	f.Links[0].Addresses = []netip.Prefix{netip.MustParsePrefix(address + "/64")}
+	f.Routes[0].Source = netip.MustParseAddr(address)
+	return f
+}
+
+// The wait begins when every host has done its part: one that waits for another
+// would wait in vain where not all are worked on at once.
+func TestRoutesAreAwaitedBehindABarrier(t *testing.T) {
+	p := deploy(t, parse(t, evpn("")), bareHosts())
+	for i, phase := range p.Phases {
+		for host, steps := range phase.Steps {
+			for _, s := range steps {
+				if s.Routes != nil && (!phase.Barrier || i == 0 || len(p.Phases[i-1].Probes) > 0) {
+					t.Errorf("phase %s of %s: routes are awaited without a barrier, or the proof came before", phase.Name, host)
+				}
+			}
+		}
+	}
+	if p.Changes() == 0 || len(p.Phases) != 4 {
+		t.Errorf("%d phases, want VTEPs, their routes, containers, theirs", len(p.Phases))
+	}
+}
