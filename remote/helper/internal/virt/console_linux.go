@@ -2,8 +2,11 @@ package virt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/digitalocean/go-libvirt"
@@ -100,4 +103,31 @@ func (t *Terminal) Close() error {
 	<-t.ended
 	t.conn.close()
 	return nil
+}
+
+// ConsoleLog gives the end of what lab's domain of that name has printed on its
+// serial console since it started, at most limit bytes; empty if nothing is
+// known.
+func (h *Host) ConsoleLog(lab, name string, limit int64) string {
+	if checkName(name) != nil {
+		return ""
+	}
+	file, err := os.Open(h.store.log(lab, name))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.Size() > limit {
+		if _, err := file.Seek(-limit, io.SeekEnd); err != nil {
+			return ""
+		}
+	}
+	text, _ := io.ReadAll(io.LimitReader(file, limit))
+	return string(text)
+}
+
+// errBusyConsole is what libvirt says of a console that another client holds.
+func errBusyConsole(err error) bool {
+	var e libvirt.Error
+	return errors.As(err, &e) && strings.Contains(e.Message, "Active console session exists")
 }
