@@ -58,54 +58,75 @@ func begin(ctx context.Context, conn *sshconn.Conn, token, mark, command string,
 // next waits for the host's next answer: its first word and what follows. The
 // error is errPrompt if sudo asks for a password instead.
 func (d *dialogue) next(ctx context.Context) (word, rest string, err error) {
-	if d.awaited == nil {
-		awaited := make(chan greeting, 1)
-		go func() {
-			var g greeting
-			g.text, g.noise, g.err = hostapi.AwaitGreeting(d.stream.out, d.token, noiseLimit)
-			awaited <- g
-		}()
-		d.awaited = awaited
+	g, err := d.await(ctx)
+	if err == nil && g.err != nil {
+		err = d.silence(ctx, g)
 	}
+	if err != nil {
+		return "", "", err
+	}
+	word, rest, _ = strings.Cut(g.text, " ")
+	return word, rest, nil
+}
+
+// await waits for the next greeting. What came in its place is not an error, but
+// in the greeting.
+func (d *dialogue) await(ctx context.Context) (g greeting, err error) {
+	d.listen()
 	var slow <-chan time.Time
 	if d.sent == nil { // else it takes as long as the line needs
 		timer := time.NewTimer(d.timeout)
 		defer timer.Stop()
 		slow = timer.C
 	}
-	var g greeting
-	for waiting := true; waiting; {
+	for {
 		select {
 		case g = <-d.awaited:
 			d.awaited = nil
 			if g.err == nil {
 				d.sent = nil
-				word, rest, _ = strings.Cut(g.text, " ")
-				return word, rest, nil
 			}
-			waiting = false
+			return g, nil
 		case <-d.prompts.seen:
-			return "", "", errPrompt
+			return g, errPrompt
 		case err := <-d.sent:
 			if err != nil && d.stream.conn.Err() == nil { // else how it ended explains best why it took no more
-				return "", "", hostapi.Errorf(hostapi.KindHelper, "", "send the helper: %v", err)
+				return g, hostapi.Errorf(hostapi.KindHelper, "", "send the helper: %v", err)
 			}
 			d.sent = make(chan error) // there is no more to come
 		case <-slow:
-			g.err, waiting = errSlow, false
+			return greeting{err: errSlow}, nil
 		case <-ctx.Done():
-			return "", "", hostapi.Errorf(hostapi.KindCanceled, "", "start the helper: %v", context.Cause(ctx))
+			return g, hostapi.Errorf(hostapi.KindCanceled, "", "start the helper: %v", context.Cause(ctx))
 		}
 	}
+}
+
+// listen begins to read a greeting, unless one is being read.
+func (d *dialogue) listen() {
+	if d.awaited != nil {
+		return
+	}
+	awaited := make(chan greeting, 1)
+	go func() {
+		var g greeting
+		g.text, g.noise, g.err = hostapi.AwaitGreeting(d.stream.out, d.token, noiseLimit)
+		awaited <- g
+	}()
+	d.awaited = awaited
+}
+
+// silence says why g came in place of a greeting.
+func (d *dialogue) silence(ctx context.Context, g greeting) error {
 	session := d.stream.session
-	if g.err == io.EOF { // the exit status comes behind the end of the output
+	switch g.err {
+	case io.EOF: // the exit status comes behind the end of the output
 		select {
 		case <-session.Done():
 		case <-ctx.Done():
 		case <-time.After(endGrace):
 		}
-	}
-	if errors.Is(g.err, errSlow) {
+	case errSlow:
 		session.Close()
 		select {
 		case late := <-d.awaited:
@@ -115,12 +136,13 @@ func (d *dialogue) next(ctx context.Context) (word, rest string, err error) {
 		}
 	}
 	if dead := d.stream.conn.Err(); dead != nil {
-		return "", "", hostapi.Errorf(hostapi.KindLost, "", "start the helper: %v", dead)
+		return hostapi.Errorf(hostapi.KindLost, "", "start the helper: %v", dead)
 	}
-	if g.err != io.EOF && g.err != hostapi.ErrNoGreeting && !errors.Is(g.err, errSlow) {
-		return "", "", hostapi.Errorf(hostapi.KindLost, "", "start the helper: %v", g.err)
+	switch g.err {
+	case io.EOF, errSlow, hostapi.ErrNoGreeting:
+		return d.explain(g.noise, g.err)
 	}
-	return "", "", d.explain(g.noise, g.err)
+	return hostapi.Errorf(hostapi.KindLost, "", "start the helper: %v", g.err)
 }
 
 // send begins to send the helper that the host asks for.
@@ -207,7 +229,7 @@ func (d *dialogue) explain(noise []byte, err error) error {
 	switch {
 	case err == hostapi.ErrNoGreeting:
 		what = fmt.Sprintf("no greeting within %d KiB of output", noiseLimit>>10)
-	case errors.Is(err, errSlow):
+	case err == errSlow:
 		what = fmt.Sprintf("no greeting within %s", d.timeout)
 	default:
 		what = "it ended without a greeting: " + ending(session)
