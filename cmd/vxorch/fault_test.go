@@ -16,6 +16,7 @@ import (
 	"vxorch/inventory"
 	"vxorch/orchestrator"
 	"vxorch/orchestrator/history"
+	"vxorch/orchestrator/images"
 	"vxorch/orchestrator/report"
 	"vxorch/remote"
 	"vxorch/remote/hostapi"
@@ -119,7 +120,11 @@ ip route add $H1 dev asym; sysctl -qw net.ipv4.conf.all.rp_filter=1`,
 // there is nothing to say. It prints the table that the README has.
 func TestFaultsAreNamed(t *testing.T) {
 	needRoot(t)
-	l := newFaultLab(t)
+	newFaultLab(t, sandbox.Options{Hosts: 3}, faultLabText).names(t, faults)
+}
+
+// names has the faults happen, and holds that each is named.
+func (l *faultLab) names(t *testing.T, faults []fault) {
 	if o := l.control.Deploy(t.Context(), l.lab, agreed); len(o.Errs) > 0 || o.Result.Result != report.Pass || len(o.Result.Findings) > 0 {
 		t.Fatalf("deploy: %s, %v, findings %+v", o.Result.Result, o.Errs, o.Result.Findings)
 	}
@@ -173,8 +178,11 @@ type faultLab struct {
 	head    string // of every script
 }
 
-func newFaultLab(t *testing.T) *faultLab {
-	box, err := sandbox.Up(t.Context(), sandbox.Options{Name: fmt.Sprintf("t%d-faults", os.Getpid()), Owner: os.Getpid(), Hosts: 3})
+// newFaultLab makes the lab of text, a format for the key, the known hosts and the
+// hosts' addresses.
+func newFaultLab(t *testing.T, o sandbox.Options, text string) *faultLab {
+	o.Name, o.Owner = fmt.Sprintf("t%d-faults", os.Getpid()), os.Getpid()
+	box, err := sandbox.Up(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,8 +192,11 @@ func newFaultLab(t *testing.T) *faultLab {
 		}
 	})
 	hosts := box.Hosts()
-	file := fmt.Sprintf(faultLabText, box.Identity(), box.KnownHosts(), hosts[0].Address, hosts[1].Address, hosts[2].Address)
-	lab, err := inventory.Parse("lab.yaml", []byte(file))
+	values := []any{box.Identity(), box.KnownHosts()}
+	for _, h := range hosts {
+		values = append(values, h.Address)
+	}
+	lab, err := inventory.Parse("lab.yaml", fmt.Appendf(nil, text, values...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +205,7 @@ func newFaultLab(t *testing.T) *faultLab {
 		l.head += fmt.Sprintf("H%d=%s\n", i+1, h.Address)
 	}
 	for i, c := range lab.Containers {
-		l.head += fmt.Sprintf("M%d=%s S%d=%s\n", i+1, c.Interfaces[0].MAC, i+1, c.Interfaces[2].MAC)
+		l.head += fmt.Sprintf("M%d=%s S%d=%s\n", i+1, c.Interfaces[0].MAC, i+1, c.Interfaces[len(c.Interfaces)-1].MAC)
 	}
 	l.control = &orchestrator.Controller{
 		Dial: func(ctx context.Context, h inventory.Host) (hostapi.Host, error) {
@@ -202,7 +213,7 @@ func newFaultLab(t *testing.T) *faultLab {
 				return box.Dial(ctx, network, address)
 			}})
 		},
-		Resolve: resolve, User: "tester", Machine: "here", History: history.Store{Root: t.TempDir()}, Parallel: 64, Now: time.Now,
+		Resolve: resolve, User: "tester", Machine: "here", History: history.Store{Root: t.TempDir()}, Images: images.Cache{Dir: t.TempDir()}, Parallel: 64, Now: time.Now,
 	}
 	return l
 }
@@ -241,7 +252,7 @@ func (l *faultLab) mend(t *testing.T, f fault) {
 	}
 	// What containers and bridges have learned of it goes by itself, later.
 	for _, h := range l.box.Hosts() {
-		l.run(t, h.Name, "quiet; for b in lu-br0 un-br0; do bridge fdb flush dev $b 2>/dev/null || true; done")
+		l.run(t, h.Name, "quiet 2>/dev/null || true; for b in lu-br0 un-br0; do bridge fdb flush dev $b 2>/dev/null || true; done")
 	}
 	o := l.control.Verify(t.Context(), l.lab)
 	if len(o.Errs) > 0 || o.Result.Result != report.Pass || len(o.Result.Findings) > 0 {

@@ -18,6 +18,7 @@ import (
 // Layers of findings, as they are looked at.
 const (
 	LayerEndpoint    = "endpoint"
+	LayerGuest       = "guest" // of a VM
 	LayerBridge      = "bridge"
 	LayerVTEP        = "vtep"
 	LayerNetfilter   = "netfilter" // on bridged frames
@@ -149,7 +150,7 @@ func (d *doctor) end(p report.Probe, host, name string) end {
 func (d *doctor) look(p path) *report.Finding {
 	for _, check := range []func(path) *report.Finding{
 		d.endpoints, d.bridges, d.vteps, d.leaking, d.addressTaken, d.settled, d.netfilter, d.forwarding, d.counters,
-		d.reversePath, d.underlay, d.mtu, d.dropped, d.late, d.offload,
+		d.reversePath, d.underlay, d.silent, d.mtu, d.dropped, d.late, d.offload,
 	} {
 		if found := check(p); found != nil {
 			found.Probes = []int{}

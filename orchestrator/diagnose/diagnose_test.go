@@ -44,6 +44,16 @@ func TestFindings(t *testing.T) {
 	}
 	tcp := ping
 	tcp.Kind, tcp.Error = report.KindTCP, "TCP: i/o timeout"
+	// Frames come in for the guest; its tap says nothing, or something.
+	counting := func(fromGuest uint64) diagnose.Evidence {
+		e := healthy("running")
+		tap := lab.VMs[0].Interfaces[0].Link
+		count := func(vtep, tap uint64, name string) map[string]hostapi.Inspection {
+			return map[string]hostapi.Inspection{"b": {Links: []hostapi.LinkState{{Name: lab.Networks[0].VXLAN, Received: vtep}, {Name: name, Received: tap}}}}
+		}
+		e.Before, e.After = count(4, 6, tap), count(5, 6+fromGuest, tap)
+		return e
+	}
 	late := healthy("running")
 	late.Again = map[int]hostapi.ProbeResult{0: {Sent: 1, Received: 1}}
 	for name, c := range map[string]struct {
@@ -51,10 +61,12 @@ func TestFindings(t *testing.T) {
 		evidence diagnose.Evidence
 		want     string // layer, host, part of the proof; empty: nothing
 	}{
-		"a guest that is not up":   {ping, healthy("shutoff"), "endpoint b domain guest is shutoff"},
-		"a guest that libvirt had": {ping, diagnose.Evidence{Facts: map[string]hostapi.Facts{"b": {Virt: &hostapi.VirtFacts{}}}}, "endpoint b no domain guest"},
+		"a guest that is not up":   {ping, healthy("shutoff"), "guest b domain guest is shutoff"},
+		"a guest that libvirt had": {ping, diagnose.Evidence{Facts: map[string]hostapi.Facts{"b": {Virt: &hostapi.VirtFacts{}}}}, "guest b no domain guest"},
 		"nothing to be seen":       {ping, healthy("running"), ""},
 		"nothing at all":           {ping, diagnose.Evidence{}, ""},
+		"a guest without a word":   {ping, counting(0), "guest b stayed at 6"},
+		"a guest that speaks":      {ping, counting(1), ""},
 		"an answer the next time":  {ping, late, "late a sent again"},
 		"TCP alone":                {tcp, healthy("running"), "offload a TCP: i/o timeout"},
 	} {

@@ -26,29 +26,13 @@ func (d *doctor) endpoints(p path) *report.Finding {
 		}
 		if found != nil {
 			found.Layer, found.Host = LayerEndpoint, e.host
+			if e.vm != nil {
+				found.Layer = LayerGuest
+			}
 			return found
 		}
 	}
 	return d.duplicate(p)
-}
-
-// guest looks at a VM as libvirt shows it.
-func (d *doctor) guest(e end) *report.Finding {
-	virt := d.Facts[e.host].Virt
-	if virt == nil || virt.Unusable != nil {
-		return nil
-	}
-	i := slices.IndexFunc(virt.Domains, func(f hostapi.DomainFacts) bool { return f.Name == e.vm.Domain })
-	switch {
-	case i < 0:
-		return &report.Finding{Cause: fmt.Sprintf("VM %s does not exist", e.name), Proof: "libvirt has no domain " + e.vm.Domain, Mend: redeploy}
-	case virt.Domains[i].State != "running":
-		return &report.Finding{
-			Cause: fmt.Sprintf("VM %s is not up", e.name), Proof: fmt.Sprintf("libvirt: domain %s is %s, not running", e.vm.Domain, virt.Domains[i].State),
-			Mend: redeploy,
-		}
-	}
-	return nil
 }
 
 // container looks at a container and its veth.
