@@ -41,7 +41,10 @@ func intersperse(app *cli.App, args []string) []string {
 			arguments = append(arguments, word)
 		default:
 			done = append(done, word)
-			if takesValue(flags, word) && len(rest) > 0 {
+			if takesValue(flags, word) {
+				if len(rest) == 0 {
+					return done // without the "--", which would be its value
+				}
 				value := rest[0]
 				rest = rest[1:]
 				if strings.TrimLeft(word, "-") == diffOption && len(rest) > 0 && isNumber(value) && isNumber(rest[0]) {

@@ -56,11 +56,6 @@ const (
 // errUnwanted ends a verb that did its work and found something not as wanted.
 var errUnwanted = errors.New("not as wanted")
 
-// usageError is a mistake on the command line.
-type usageError struct{ message, hint string }
-
-func (e *usageError) Error() string { return e.message }
-
 // exitStatus ends the process with a code that the command run for the user
 // gave.
 type exitStatus int
@@ -187,12 +182,4 @@ func newApp(s streams) *cli.App {
 			sandboxVerb(s), versionVerb(s), completionVerb(s),
 		},
 	}
-}
-
-func badUsage(c *cli.Context, err error, _ bool) error {
-	name := "vxorch"
-	if c.Command != nil && c.Command.Name != "" {
-		name = c.Command.HelpName
-	}
-	return &usageError{err.Error(), name + " --help lists the options"}
 }
