@@ -40,15 +40,24 @@ func inventoryFlag() cli.Flag {
 func formatFlag(formats ...string) cli.Flag {
 	last := len(formats) - 1
 	return &cli.StringFlag{
-		Name: "format", Aliases: []string{"f"}, Value: "text", EnvVars: []string{"VXORCH_FORMAT"},
+		Name: "format", Aliases: []string{"f"}, Value: "text", EnvVars: []string{formatVariable},
 		Usage: fmt.Sprintf("`FORMAT` of the result: %s or %s", strings.Join(formats[:last], ", "), formats[last]),
-		Action: func(_ *cli.Context, f string) error {
-			if slices.Contains(formats, f) {
+		Action: func(c *cli.Context, f string) error {
+			if slices.Contains(formats, f) || fallBack(c, f) {
 				return nil
 			}
 			return &usageError{fmt.Sprintf("unknown format %q", f), "one of " + strings.Join(formats, ", ")}
 		},
 	}
+}
+
+const formatVariable = "VXORCH_FORMAT"
+
+// fallBack has a verb without a report's format f give text, if it is the variable
+// that asks for f, which is set for the verbs that do have it. Empty it asks for
+// none.
+func fallBack(c *cli.Context, f string) bool {
+	return (f == "" || slices.Contains(reportFormats, f)) && fromEnvironment(formatVariable, f) && c.Set("format", "text") == nil
 }
 
 func outputFlag() cli.Flag {
@@ -95,7 +104,10 @@ func inventoryFile(c *cli.Context) (string, error) {
 
 // fromEnvironment tells whether an option's value may come from its variable
 // rather than the command line; an argument then overrides it.
-func fromEnvironment(variable, value string) bool { return os.Getenv(variable) == value }
+func fromEnvironment(variable, value string) bool {
+	set, isSet := os.LookupEnv(variable)
+	return isSet && set == value
+}
 
 func loadLab(c *cli.Context, s streams) (*inventory.Lab, error) {
 	file, err := inventoryFile(c)

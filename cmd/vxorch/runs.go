@@ -96,7 +96,7 @@ func twoRuns(value string) (before, after int, err error) {
 
 // plainFormat refuses the formats that are a report's alone.
 func plainFormat(c *cli.Context, option string) error {
-	if f := c.String("format"); f != "text" && f != "json" {
+	if f := c.String("format"); f != "text" && f != "json" && !fallBack(c, f) {
 		return &usageError{fmt.Sprintf("%s has no format %s", option, f), "text or json"}
 	}
 	return nil
