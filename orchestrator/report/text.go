@@ -152,7 +152,7 @@ func (t *textWriter) failures() {
 		t.line("%s", l)
 	}
 	if hostFailed {
-		t.line("next: %s", next(t.Verb))
+		t.line("next: %s", t.next())
 	}
 }
 
@@ -208,14 +208,21 @@ func (t *textWriter) underlay() string {
 }
 
 // next is the command to go on with after a host failed.
-func next(verb string) string {
-	switch verb {
-	case "deploy":
+func (t *textWriter) next() string {
+	switch {
+	case t.Verb == "deploy" && slices.ContainsFunc(t.Hosts, Host.refused):
+		return "nothing was changed anywhere: mend that, then `vxorch deploy`"
+	case t.Verb == "deploy":
 		return "`vxorch deploy` goes on from what stands, `vxorch destroy` takes it away"
-	case "destroy":
+	case t.Verb == "destroy":
 		return "`vxorch destroy` takes away what is left"
 	}
-	return fmt.Sprintf("`vxorch %s` tries again", verb)
+	return fmt.Sprintf("`vxorch %s` tries again", t.Verb)
+}
+
+// refused tells whether the plan was refused for h: no stage of it failed.
+func (h Host) refused() bool {
+	return h.Result == Failed && !slices.ContainsFunc(h.Stages, func(s Stage) bool { return s.Result == Failed })
 }
 
 func (t *textWriter) hosts() {

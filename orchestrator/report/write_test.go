@@ -216,6 +216,10 @@ func cases() map[string]*Result {
 	for i := range interrupted.Hosts {
 		interrupted.Hosts[i].Result, interrupted.Hosts[i].Error = Interrupted, "vteps: interrupted"
 	}
+	refused := nothingChanged()
+	refused.Result, refused.Probes = Fail, nil
+	refused.Hosts[0].Result, refused.Hosts[0].Error = Failed, "plan: bridge lu-br0 exists already and was not made by vxorch"
+	refused.Hosts[0].Hint = "choose another name in the inventory, or remove it by hand if nobody needs it"
 	found := lose(passedRun(), StageContainer)
 	found.Findings = []Finding{{
 		Layer: "firewall", Host: "host2", Cause: "bridged frames are dropped by the FORWARD chain", Proof: "its counter rose by 6",
@@ -241,6 +245,7 @@ func cases() map[string]*Result {
 		"big-mesh":           bigMesh(),
 		"destroy":            destroyed,
 		"interrupted":        interrupted,
+		"refused":            refused,
 		"finding":            found,
 	}
 }
