@@ -43,6 +43,11 @@ func (c *Controller) Check(ctx context.Context, lab *inventory.Lab) Outcome {
 	in.Known = s.lastKnown(s.recall())
 	s.tryMulticast(ctx, facts, &in)
 	p, problems := plan.Deploy(lab, facts, in)
+	if len(facts) == 1 && len(s.run.Errs()) > 0 {
+		// Where no other host answers, their addresses may be wrong or not known at
+		// all: that no route leads to them says nothing of the host.
+		problems = slices.DeleteFunc(problems, (*plan.Problem).Unrouted)
+	}
 	e := preflight.Evidence{
 		Ground: plan.Survey(lab, facts, in), Problems: problems, Blocks: p.Blocks(), Uploads: p.Uploads,
 		Came: noneCame(),

@@ -3,9 +3,11 @@ package orchestrator_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"vxorch/inventory"
 	"vxorch/orchestrator"
 	"vxorch/orchestrator/report"
 	"vxorch/remote/hostapi"
@@ -91,6 +93,34 @@ func TestCheckGoesOnWithoutAnUnreachableHost(t *testing.T) {
 	}
 	if len(o.Errs) != 1 || !errors.Is(o.Errs[0], hostapi.ErrUnreachable) {
 		t.Errorf("errors %v, want c's", o.Errs)
+	}
+}
+
+func TestCheckOfOneHostDoesNotBlameItForWantOfRoutesToOthersThatDoNotAnswer(t *testing.T) {
+	for what, c := range map[string]struct {
+		address string // of b
+		dead    bool
+		want    string
+	}{
+		"a name that nobody knows":    {"no-such.example.net", true, ""},
+		"an address without a route":  {"203.0.113.9", true, ""},
+		"one without, and it answers": {"203.0.113.9", false, "error plan a"},
+	} {
+		b, _ := fabricOf(t, "a", "b")
+		if c.dead {
+			b.dead = map[string]error{"b": &hostapi.Error{Kind: hostapi.KindUnreachable, Message: "no route"}}
+		}
+		lab, err := inventory.Parse("lab.yaml", fmt.Appendf(nil, "lab: lu\nhosts: {a: {address: %s}, b: {address: %s}}\n", b.machines["a"].Local(), c.address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := b.control.Check(t.Context(), lab)
+		if got := strings.Join(found(o), ", "); got != c.want {
+			t.Errorf("%s: found %q, want %q; %v", what, got, c.want, o.Result.Findings)
+		}
+		if c.dead && (len(o.Errs) != 1 || !errors.Is(o.Errs[0], hostapi.ErrUnreachable) || o.Result.Result != report.Fail) {
+			t.Errorf("%s: %s, errors %v; want it failed for b's", what, o.Result.Result, o.Errs)
+		}
 	}
 }
 

@@ -74,6 +74,11 @@ func findUnderlay(host inventory.Host, facts hostapi.Facts) (underlay, *Problem)
 	return underlay{device, local, link.Addresses[at].Masked(), link.MTU}, nil
 }
 
+const unrouted = "no route to any other host, so that the underlay device is not known"
+
+// Unrouted tells whether p is that its host has no route to any other.
+func (p *Problem) Unrouted() bool { return p.Message == unrouted }
+
 // routedDevice is the one device whose routes lead to the other hosts.
 func routedDevice(host inventory.Host, facts hostapi.Facts) (string, *Problem) {
 	hint := fmt.Sprintf("set hosts.%s.underlay to the device that leads to the other hosts", host.Name)
@@ -88,7 +93,7 @@ func routedDevice(host inventory.Host, facts hostapi.Facts) (string, *Problem) {
 	}
 	switch len(devices) {
 	case 0:
-		return "", &Problem{host.Name, "no route to any other host, so that the underlay device is not known", hint}
+		return "", &Problem{host.Name, unrouted, hint}
 	case 1:
 		return devices[0], nil
 	}
