@@ -23,8 +23,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"vxorch/remote/hostapi"
 	"vxorch/remote/sshauth"
 )
@@ -214,30 +212,6 @@ func (m *master) failed(ctx context.Context, err error, words string) error {
 		words = err.Error()
 	}
 	return hostapi.Errorf(kind, hint, "connect to %s by the system's ssh: %s", m.host, words)
-}
-
-// lock waits until no other run starts the same master.
-func (m *master) lock(ctx context.Context) (unlock func(), err error) {
-	file, err := os.OpenFile(m.socket+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { file.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			file.Close()
-			return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
-		}
-		select {
-		case <-ctx.Done():
-			file.Close()
-			return nil, context.Cause(ctx)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // socketDir gives a directory that is the caller's alone: who can reach a

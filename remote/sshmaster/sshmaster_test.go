@@ -118,6 +118,10 @@ func TestManyWhoStartAtOnceStartOneMaster(t *testing.T) {
 	if got := s.Connections(t); got != 1 {
 		t.Errorf("%d connections to the server, want 1", got)
 	}
+	files, err := filepath.Glob(opts.Dir + "/*")
+	if err != nil || len(files) != 1 || strings.HasSuffix(files[0], ".lock") {
+		t.Errorf("%q is left beside the master, want its socket alone; error %v", files, err)
+	}
 }
 
 func TestAMasterThatIsNotToStayEndsWithItsConnection(t *testing.T) {
