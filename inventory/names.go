@@ -25,10 +25,10 @@ func DeriveMAC(parts ...string) string {
 	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
 }
 
-// ShortName joins parts of ASCII with '-'. Where the 15 characters that the
+// shortName joins parts of ASCII with '-'. Where the 15 characters that the
 // kernel has for a link's name do not suffice, a hash of the parts takes the
 // place of the end.
-func ShortName(parts ...string) string {
+func shortName(parts ...string) string {
 	return shorten(maxLinkName, parts...)
 }
 

@@ -27,19 +27,19 @@ func TestShortNamesFitTheKernelAndStayApart(t *testing.T) {
 		{[]string{"lu", "br0"}, "lu-br0"},
 		{[]string{"exactly-15", "char"}, "exactly-15-char"},
 	} {
-		if got := ShortName(c.parts...); got != c.want {
-			t.Errorf("ShortName(%q) = %q, want %q", c.parts, got, c.want)
+		if got := shortName(c.parts...); got != c.want {
+			t.Errorf("shortName(%q) = %q, want %q", c.parts, got, c.want)
 		}
 	}
 	seen := map[string]string{}
 	for i := range 1000 {
 		part := fmt.Sprintf("a-very-long-name-%d", i)
-		name := ShortName(part, "br0")
+		name := shortName(part, "br0")
 		if len(name) > 15 {
-			t.Fatalf("ShortName(%q) = %q, longer than 15", part, name)
+			t.Fatalf("shortName(%q) = %q, longer than 15", part, name)
 		}
 		if seen[name] != "" {
-			t.Fatalf("ShortName gives %q for %q and for %q", name, part, seen[name])
+			t.Fatalf("shortName gives %q for %q and for %q", name, part, seen[name])
 		}
 		seen[name] = part
 	}

@@ -162,7 +162,7 @@ func (p *parser) readLab(root *yaml.Node) {
 	if networksGiven {
 		p.readNetworks(networks.value)
 	} else {
-		p.addSegment(&segment{Network: Network{Name: ShortName(p.lab.Name, "br0")}, key: root})
+		p.addSegment(&segment{Network: Network{Name: shortName(p.lab.Name, "br0")}, key: root})
 	}
 	p.completeNetworks()
 	evpn, evpnGiven := top["evpn"]

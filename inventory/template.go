@@ -146,7 +146,7 @@ hosts: # underlay: DEVICE too, where the way to the other hosts does not tell it
 		}
 		b.WriteString("}\n")
 	}
-	bridge := ShortName(lab, "br0")
+	bridge := shortName(lab, "br0")
 	group := "239.0.0.1"
 	if allIPv6(seats) {
 		group = `"ff05::1:1"`

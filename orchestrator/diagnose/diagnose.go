@@ -24,7 +24,6 @@ const (
 	LayerNetfilter   = "netfilter" // on bridged frames
 	LayerFDB         = "fdb"
 	LayerReversePath = "reverse-path"
-	LayerFirewall    = "firewall" // on the tunnels' datagrams
 	LayerUnderlay    = "underlay"
 	LayerMulticast   = "multicast"
 	LayerMTU         = "mtu"

@@ -191,7 +191,7 @@ func (k *Known) changed(name string, key ssh.PublicKey, want []xknownhosts.Known
 	var authorities, known []string
 	for _, w := range want {
 		text := fmt.Sprintf("%s (%s)", Describe(w.Key), k.place(w))
-		isAuthority := func(p knownhosts.PublicKey) bool { return p.Cert && Same(p.PublicKey, w.Key) }
+		isAuthority := func(p knownhosts.PublicKey) bool { return p.Cert && same(p.PublicKey, w.Key) }
 		if slices.ContainsFunc(k.readable.HostKeys(name), isAuthority) {
 			authorities = append(authorities, text)
 		} else {
@@ -223,5 +223,5 @@ func Describe(key ssh.PublicKey) string {
 	return key.Type() + " " + ssh.FingerprintSHA256(key)
 }
 
-// Same tells whether two keys are one.
-func Same(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
+// same tells whether two keys are one.
+func same(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }

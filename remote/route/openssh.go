@@ -12,9 +12,9 @@ import (
 	"vxorch/remote/sshmaster"
 )
 
-// DefaultPersist is how long an ssh that connects for us stays connected when
+// defaultPersist is how long an ssh that connects for us stays connected when
 // the run has ended, so that the next begins without a handshake.
-const DefaultPersist = time.Minute
+const defaultPersist = time.Minute
 
 // dialOpenSSH connects to t by the system's ssh, which finds the way by itself.
 func (n *Network) dialOpenSSH(ctx context.Context, t Target) (*Conn, error) {
@@ -22,7 +22,7 @@ func (n *Network) dialOpenSSH(ctx context.Context, t Target) (*Conn, error) {
 		return nil, hostapi.Errorf(hostapi.KindInvalid, "name a known_hosts file that has the key", "host_key: the system's ssh cannot be given a fingerprint")
 	}
 	h := n.hop(ctx, t)
-	opts := sshmaster.Options{Dir: n.opts.MasterDir, Persist: DefaultPersist, End: n.opts.EndMasters, Ask: n.opts.Secrets.ForSSH(), Log: n.opts.Log}
+	opts := sshmaster.Options{Dir: n.opts.MasterDir, Persist: defaultPersist, End: n.opts.EndMasters, Ask: n.opts.Secrets.ForSSH(), Log: n.opts.Log}
 	if t.Persist != nil {
 		opts.Persist = *t.Persist
 	}

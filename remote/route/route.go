@@ -34,7 +34,7 @@ type Target struct {
 	AcceptNew  *bool          // write the key of a host that known_hosts does not have into the first of its files
 	Jump       []string       // [user@]host[:port], from here to there; "none" alone: no jump host, whatever ssh_config says
 	OpenSSH    bool           // let the system's ssh connect
-	Persist    *time.Duration // how long that ssh stays connected unused; nil: DefaultPersist; 0: not at all
+	Persist    *time.Duration // how long that ssh stays connected unused; nil: a minute; 0: not at all
 }
 
 // Options is the world around the connections. The zero value works, without
