@@ -15,7 +15,8 @@ type Capturer interface {
 	Capture(ctx context.Context, req CaptureRequest) ([]*Error, error)
 	// Packets hands over what was copied since it was last asked, each point's in
 	// their order. Where that is nothing it waits for the first one for as long as
-	// req.Patience, 5 s at most. Without Capture before it is ErrInvalid.
+	// req.Patience, 5 s at most. What has passed the points before the call is among
+	// it, or among what the next one hands over. Without Capture before it is ErrInvalid.
 	Packets(ctx context.Context, req PacketsRequest) (Packets, error)
 	// Clock reads the host's clock, which packets' times are by.
 	Clock(ctx context.Context) (time.Time, error)

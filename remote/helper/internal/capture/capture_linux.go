@@ -135,6 +135,9 @@ func (c *Capture) Packets(ctx context.Context, req hostapi.PacketsRequest) hosta
 		}
 		break
 	}
+	for _, t := range c.taps {
+		t.sweep()
+	}
 	return c.take()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -19,6 +20,7 @@ type tap struct {
 	capture *Capture
 	number  int
 	file    *os.File
+	mu      sync.Mutex // guards the receiving
 }
 
 // prepare makes fd copy what program wants of a link.
@@ -50,34 +52,67 @@ func (t *tap) copy() {
 	buffer := make([]byte, t.capture.limits.Snaplen)
 	control := make([]byte, 256)
 	for {
-		var n, controls int
-		var from unix.Sockaddr
 		var failed error
 		err := raw.Read(func(fd uintptr) bool {
-			// MSG_TRUNC: the length of the frame, of which there may be less.
-			n, controls, _, from, failed = unix.Recvmsg(int(fd), buffer, control, unix.MSG_TRUNC)
+			failed = t.receive(int(fd), buffer, control)
 			return !errors.Is(failed, unix.EAGAIN)
 		})
-		switch {
-		case err != nil:
-			return // closed
-		case errors.Is(failed, unix.ENETDOWN), errors.Is(failed, unix.EINTR): // the first is said once
-			continue
-		case failed != nil:
-			return // the link is gone
-		}
-		link, ok := from.(*unix.SockaddrLinklayer)
-		if !ok {
-			continue
-		}
-		p := hostapi.Packet{
-			Point: t.number, Time: timeOf(control[:controls]), Outgoing: link.Pkttype == unix.PACKET_OUTGOING,
-			Length: n, Data: append([]byte(nil), buffer[:min(n, len(buffer))]...),
-		}
-		if !t.capture.add(p) {
-			return
+		if err != nil || failed != nil && !passing(failed) {
+			return // closed, or the link is gone, or no more is wanted
 		}
 	}
+}
+
+// sweep copies what the socket holds already: on a busy machine nobody may have come
+// to that yet.
+func (t *tap) sweep() {
+	raw, err := t.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	buffer := make([]byte, t.capture.limits.Snaplen)
+	control := make([]byte, 256)
+	_ = raw.Control(func(fd uintptr) { // Read would wait for copy
+		for range mostSwept {
+			if err := t.receive(int(fd), buffer, control); err != nil && !passing(err) {
+				return
+			}
+		}
+	})
+}
+
+// mostSwept bounds what a link brings faster than it can be copied, in packets.
+const mostSwept = 4096
+
+// passing tells of an error after which more comes: the link is down, which is said
+// once, or a signal.
+func passing(err error) bool { return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.EINTR) }
+
+// errEnough is of a packet that nobody wants any more.
+var errEnough = errors.New("enough packets")
+
+// receive copies one packet from the socket. Packets are kept in the order in which
+// they come.
+func (t *tap) receive(fd int, buffer, control []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// MSG_TRUNC: the length of the frame, of which there may be less.
+	n, controls, _, from, err := unix.Recvmsg(fd, buffer, control, unix.MSG_TRUNC)
+	if err != nil {
+		return err
+	}
+	link, ok := from.(*unix.SockaddrLinklayer)
+	if !ok {
+		return nil
+	}
+	p := hostapi.Packet{
+		Point: t.number, Time: timeOf(control[:controls]), Outgoing: link.Pkttype == unix.PACKET_OUTGOING,
+		Length: n, Data: append([]byte(nil), buffer[:min(n, len(buffer))]...),
+	}
+	if !t.capture.add(p) {
+		return errEnough
+	}
+	return nil
 }
 
 // timeOf is the kernel's time of a packet.
