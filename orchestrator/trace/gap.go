@@ -2,8 +2,8 @@ package trace
 
 import "fmt"
 
-// gap is why a packet that was seen at one hop was not at the next one.
-func (p *Path) gap(e Evidence, at, to Hop, next int, seen Sighting) (reason, hint string) {
+// gap is why a packet, what it is, was seen at one hop and not at the next one.
+func (p *Path) gap(e Evidence, what string, at, to Hop, next int, seen Sighting) (reason, hint string) {
 	verb := "came in at"
 	if at.out == (next > seen.Hop) {
 		verb = "left"
@@ -26,8 +26,7 @@ func (p *Path) gap(e Evidence, at, to Hop, next int, seen Sighting) (reason, hin
 	case at.Kind == Underlay:
 		return begin + fmt.Sprintf("never came out of its %s: the tunnel's end", to.Link), p.decapsulation(to.Host, seen)
 	case to.Kind == Underlay:
-		return begin + fmt.Sprintf("never left its %s: the tunnel's beginning", to.Link),
-			fmt.Sprintf("bridge fdb show dev %s: does it know where to send it? nft list ruleset: may it leave?", at.Link)
+		return begin + fmt.Sprintf("never left its %s: the tunnel's beginning", to.Link), p.encapsulation(at, what, next > seen.Hop)
 	case at.Kind == Inner || to.Kind == Inner:
 		return begin + fmt.Sprintf("never came through to %s's %s: the veth pair", owner(to), to.Link), "is one of its ends down, or does the container's own packet filter drop it?"
 	}
@@ -59,6 +58,25 @@ func owner(h Hop) string {
 	return h.Host
 }
 
+// encapsulation is what may keep a VTEP from sending a packet to the other host. A
+// question goes to whom the VTEP floods, and to nobody where its bridge is to answer.
+func (p *Path) encapsulation(at Hop, what string, forth bool) string {
+	vtep, ok := p.tunnel[at.Host]
+	far := p.tunnel[p.From.Host]
+	if forth {
+		far = p.tunnel[p.To.Host]
+	}
+	switch {
+	case !ok || what != whatAsk:
+	case vtep.Suppress:
+		return fmt.Sprintf("bridge %s is to answer it, instead of %s: does it know the address (ip neigh show dev %s) and the MAC's port (bridge fdb show br %s)? vxorch status compares them with the plan",
+			p.Network.Name, vtep.Name, p.Network.Name, p.Network.Name)
+	case !vtep.VXLAN.Group.IsValid() && far.VXLAN != nil:
+		return fmt.Sprintf("bridge fdb show dev %s: does its flood list, of 00:00:00:00:00:00, have %s? nft list ruleset: may it leave?", at.Link, far.VXLAN.Local)
+	}
+	return fmt.Sprintf("bridge fdb show dev %s: does it know where to send it? nft list ruleset: may it leave?", at.Link)
+}
+
 // decapsulation is what may keep a host from taking a tunnel's packet.
 func (p *Path) decapsulation(host string, seen Sighting) string {
 	vtep, ok := p.tunnel[host]
@@ -75,6 +93,9 @@ func (p *Path) decapsulation(host string, seen Sighting) string {
 	port := p.Network.Port
 	if t != nil {
 		port = t.Port
+	}
+	if t != nil && t.To.Is6() {
+		return fmt.Sprintf("does %s's own packet filter drop UDP to port %d? nft list ruleset; ip6tables -S INPUT", host, port)
 	}
 	return fmt.Sprintf("does %s's own packet filter, or rp_filter, drop UDP to port %d? nft list ruleset; iptables -S INPUT", host, port)
 }

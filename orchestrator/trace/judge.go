@@ -267,7 +267,7 @@ func (r *Result) explain(p *Path, e Evidence, f *flights) {
 	}
 	to := p.Hops[next]
 	r.NotSeen = &to
-	r.Reason, r.Hint = p.gap(e, at, to, next, seen)
+	r.Reason, r.Hint = p.gap(e, last.What, at, to, next, seen)
 	r.Reason = words + r.Reason
 }
 

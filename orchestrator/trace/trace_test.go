@@ -63,7 +63,7 @@ func find(t *testing.T, from, to string) *trace.Path {
 func facts(local string) hostapi.Facts {
 	return hostapi.Facts{Links: []hostapi.Link{{
 		Name: "vxlan0", Up: true, Master: "lu-br0",
-		VXLAN: &hostapi.VXLAN{VNI: 100, Port: 4789, Local: netip.MustParseAddr(local), Device: "eth0"},
+		VXLAN: &hostapi.VXLAN{VNI: 100, Port: 4789, Local: netip.MustParseAddr(local), Device: "eth0", Group: netip.MustParseAddr("239.0.0.1")},
 	}}}
 }
 
@@ -255,6 +255,36 @@ func TestJudge(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden(t, "answered-colour.txt", out.Bytes())
+		})
+	}
+}
+
+// A question that does not leave the VTEP: where to look depends on who was to have it.
+func TestWhereAQuestionWasToGo(t *testing.T) {
+	for name, c := range map[string]struct {
+		stands func(*hostapi.Link)
+		want   string
+	}{
+		"multicast": {func(*hostapi.Link) {}, "does it know where to send it?"},
+		"unicast":   {func(l *hostapi.Link) { l.VXLAN.Group = netip.Addr{} }, "does its flood list, of 00:00:00:00:00:00, have 192.0.2.12?"},
+		"static":    {func(l *hostapi.Link) { l.VXLAN.Group, l.Suppress = netip.Addr{}, true }, "bridge lu-br0 is to answer it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			here, there := facts("192.0.2.11"), facts("192.0.2.12")
+			c.stands(&here.Links[0])
+			path := find(t, "cn1", "cn2")
+			path.Stand(map[string]hostapi.Facts{"host1": here, "host2": there})
+			e := evidence()
+			passes(&e, 10, asks("192.168.100.11", "192.168.100.12"), 0, 1, 2)
+			r := trace.Judge(path, e)
+			if !strings.Contains(r.Hint, c.want) {
+				t.Errorf("hint %q, want %q in it", r.Hint, c.want)
+			}
+			e = evidence()
+			passes(&e, 10, request, 0, 1, 2)
+			if r := trace.Judge(path, e); !strings.Contains(r.Hint, "does it know where to send it?") {
+				t.Errorf("hint for the ping %q", r.Hint)
+			}
 		})
 	}
 }
