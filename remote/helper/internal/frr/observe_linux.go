@@ -119,6 +119,6 @@ func processes(dir string) (ours, others []hostapi.Process) {
 			others = append(others, hostapi.Process{Name: name, PID: pid})
 		}
 	}
-	slices.SortFunc(ours, func(a, b hostapi.Process) int { return strings.Compare(a.Name, b.Name) })
+	hostapi.SortFunc(ours, func(a, b hostapi.Process) int { return strings.Compare(a.Name, b.Name) })
 	return ours, others
 }
