@@ -5,10 +5,8 @@ package run
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 
 	"vxorch/orchestrator/plan"
 	"vxorch/orchestrator/report"
-	"vxorch/orchestrator/verify"
 	"vxorch/remote/hostapi"
 )
 
@@ -63,21 +60,6 @@ type Run struct {
 }
 
 type hostStage struct{ host, stage string }
-
-// ErrTimeout is the cause of a context whose time for the whole run was up.
-var ErrTimeout = &hostapi.Error{
-	Kind: hostapi.KindCanceled, Message: "the time given by --timeout was up", Hint: "the verb goes on from what stands when run again",
-}
-
-// HostError is what went wrong on a host.
-type HostError struct {
-	Host  string
-	Stage string
-	Err   error
-}
-
-func (e *HostError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Host, e.Stage, e.Err) }
-func (e *HostError) Unwrap() error { return e.Err }
 
 // New starts a run over the hosts of addresses, by name. At most parallel hosts
 // are worked on at once. events may be nil; it is called from many goroutines,
@@ -249,181 +231,6 @@ func (r *Run) steps(ctx context.Context, phase plan.Phase, name string, host hos
 		return changed, err
 	})
 	return r.Err(name)
-}
-
-// Prove sends the probes, all of a host at once, and records a row for each; what
-// measures throughput it sends afterwards. Those from or to a host that has failed
-// are skipped, and so is what needs both hosts at once where not all can be worked
-// on at once.
-func (r *Run) Prove(ctx context.Context, stage string, pairs []verify.Pair, hosts map[string]hostapi.Host) {
-	for _, round := range verify.Rounds(pairs) {
-		name := stage
-		if verify.Measuring(round) {
-			name = stageThroughput
-		}
-		r.round(ctx, name, round, hosts)
-	}
-}
-
-// stageThroughput is the stage of checks that measure it.
-const stageThroughput = "throughput"
-
-func (r *Run) round(ctx context.Context, stage string, pairs []verify.Pair, hosts map[string]hostapi.Host) {
-	var rows []report.Probe
-	byHost := map[string][]verify.Pair{}
-	serving := map[string][]hostapi.Probe{}
-	for _, p := range pairs {
-		why := r.absent(p, hosts)
-		if why == "" && p.TCP != 0 && len(hosts) > r.abreast {
-			why = fmt.Sprintf("it needs both hosts at once, and %d of %d are worked on at once (--parallel)", r.abreast, len(hosts))
-		}
-		if why != "" {
-			rows = append(rows, p.Skip(why))
-			continue
-		}
-		byHost[p.FromHost] = append(byHost[p.FromHost], p)
-		if p.TCP != 0 {
-			serving[p.ToHost] = serve(serving[p.ToHost], p.Serving())
-		}
-	}
-	r.addRows(rows)
-	each(hosts, func(name string, host hostapi.Host) {
-		pairs := byHost[name]
-		if len(pairs)+len(serving[name]) == 0 {
-			return
-		}
-		probes := make([]hostapi.Probe, len(pairs), len(pairs)+len(serving[name]))
-		for i, p := range pairs {
-			probes[i] = p.Probe()
-		}
-		probes = append(probes, serving[name]...) // what came of them, the other side tells
-		var results []hostapi.ProbeResult
-		err := r.Stage(ctx, name, stage, func(ctx context.Context) (changed []string, err error) {
-			results, err = host.Probe(ctx, probes)
-			return nil, err
-		})
-		rows := make([]report.Probe, len(pairs))
-		for i, p := range pairs {
-			if err != nil {
-				rows[i] = p.Skip(name + " failed")
-			} else {
-				rows[i] = p.Judge(results[i])
-			}
-		}
-		r.addRows(rows)
-	})
-}
-
-// serve adds a serving side, of which there is one for all clients of a port.
-func serve(sides []hostapi.Probe, side hostapi.Probe) []hostapi.Probe {
-	for i, s := range sides {
-		if s.Netns == side.Netns && s.Target == side.Target && s.TCP.Port == side.TCP.Port {
-			s.TCP.Clients, s.TCP.For = max(s.TCP.Clients, 1)+1, max(s.TCP.For, side.TCP.For)
-			sides[i] = s
-			return sides
-		}
-	}
-	return append(sides, side)
-}
-
-// absent tells why a probe cannot be sent; empty: it can.
-func (r *Run) absent(p verify.Pair, hosts map[string]hostapi.Host) string {
-	if p.Mute != "" {
-		return p.Mute
-	}
-	for _, end := range []hostVM{{p.FromHost, p.FromVM}, {p.ToHost, p.ToVM}} {
-		if hosts[end.host] == nil || r.Err(end.host) != nil {
-			return end.host + " failed"
-		}
-		if why := r.lacks(end); why != "" {
-			return why
-		}
-	}
-	return ""
-}
-
-func (r *Run) addRows(rows []report.Probe) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.rows = append(r.rows, rows...)
-}
-
-// Err is what took a host out of the run; nil while it takes part.
-func (r *Run) Err(host string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.out[host]; err != nil {
-		return err
-	}
-	return nil
-}
-
-// Errs lists what went wrong, by host name.
-func (r *Run) Errs() []error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var errs []error
-	for _, name := range sortedKeys(r.errs) {
-		for _, err := range r.errs[name] {
-			errs = append(errs, err)
-		}
-	}
-	return errs
-}
-
-// fail records what went wrong on a host and takes out what it costs: the host,
-// its VMs, or some of these.
-func (r *Run) fail(ctx context.Context, host, stage string, cause error) error {
-	if errors.Is(context.Cause(ctx), ErrTimeout) {
-		if at, named := strings.CutSuffix(cause.Error(), ": "+ErrTimeout.Message); named { // by whoever waited
-			cause = fmt.Errorf("%w: %s", ErrTimeout, at)
-		} else {
-			cause = fmt.Errorf("%w: %w", ErrTimeout, cause)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var lost lostVMs
-	if errors.As(cause, &lost) && goesOn(ctx, cause) {
-		var errs []error
-		for _, l := range lost {
-			r.lost[hostVM{host, l.vm}] = l.how
-			errs = append(errs, r.record(host, stage, l.err))
-		}
-		return errors.Join(errs...)
-	}
-	err := r.record(host, stage, cause)
-	if errors.As(cause, new(*vmsError)) && goesOn(ctx, cause) {
-		r.noVMs[host] = err
-	} else {
-		r.out[host] = err
-	}
-	return err
-}
-
-// record needs the lock. Of a host's errors the first gives its result.
-func (r *Run) record(host, stage string, cause error) *HostError {
-	err := &HostError{host, stage, cause}
-	h, e := r.hosts[host], hostapi.AsError(cause)
-	if len(r.errs[host]) == 0 {
-		h.Result, h.Error, h.Hint = hostResult(cause), stage+": "+e.Message, e.Hint
-	} else {
-		h.Error += "\n" + stage + ": " + e.Message
-	}
-	r.errs[host] = append(r.errs[host], err)
-	return err
-}
-
-func hostResult(err error) string {
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrTimeout):
-		return report.Failed
-	case errors.Is(err, context.Canceled), errors.Is(err, hostapi.ErrCanceled):
-		return report.Interrupted
-	case errors.Is(err, hostapi.ErrUnreachable), errors.Is(err, hostapi.ErrAuth), errors.Is(err, hostapi.ErrHostKey):
-		return report.Unreachable
-	}
-	return report.Failed
 }
 
 func (r *Run) emit(e Event) {
