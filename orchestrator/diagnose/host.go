@@ -154,7 +154,7 @@ func (d *doctor) rose(host string, drop hostapi.Drop) (before uint64, rose bool)
 		return 0, false
 	}
 	for _, b := range d.Before[host].Drops {
-		if b.Family == drop.Family && b.Table == drop.Table && b.Chain == drop.Chain && b.Handle == drop.Handle {
+		if b.Family == drop.Family && b.Table == drop.Table && b.Chain == drop.Chain && b.Handle == drop.Handle && b.Legacy == drop.Legacy {
 			return b.Packets, drop.Packets > b.Packets
 		}
 	}
@@ -172,15 +172,22 @@ func (d *doctor) unnamed(host string, drop hostapi.Drop, bridge string) bool {
 
 // called names a rule or a policy.
 func called(d hostapi.Drop) string {
-	if d.Handle == 0 {
-		return fmt.Sprintf("policy drop of chain %s %s %s", d.Family, d.Table, d.Chain)
+	of := ""
+	if d.Legacy {
+		of = " of legacy iptables"
 	}
-	return fmt.Sprintf("rule %d of chain %s %s %s", d.Handle, d.Family, d.Table, d.Chain)
+	if d.Handle == 0 {
+		return fmt.Sprintf("policy drop of chain %s %s %s%s", d.Family, d.Table, d.Chain, of)
+	}
+	return fmt.Sprintf("rule %d of chain %s %s %s%s", d.Handle, d.Family, d.Table, d.Chain, of)
 }
 
 // acceptBridged is the command that lets a bridge's frames through.
 func acceptBridged(d hostapi.Drop, bridge string) string {
 	tool := map[string]string{"ip": "iptables", "ip6": "ip6tables"}[d.Family]
+	if d.Legacy {
+		tool += "-legacy"
+	}
 	switch {
 	case tool != "" && d.Table == "filter":
 		return fmt.Sprintf("%s -I FORWARD -i %s -o %s -j ACCEPT", tool, bridge, bridge)

@@ -20,6 +20,6 @@ func (h *host) Inspect(ctx context.Context, req hostapi.InspectRequest) (hostapi
 	if err != nil {
 		return out, failure(ctx, err)
 	}
-	out.Drops, out.Counters = survey.Drops(), survey.Counters()
+	out.Drops, out.Counters = append(survey.Drops(), survey.LegacyDrops(ctx)...), survey.Counters()
 	return out, nil
 }

@@ -79,6 +79,8 @@ type Drop struct {
 	Chain  string `json:"chain"`
 	Hook   string `json:"hook,omitempty"`   // empty: other chains lead to it
 	Handle uint64 `json:"handle,omitempty"` // of the rule; 0: the policy
+	// Legacy: it is of iptables as it was before nftables. Handle is the rule's place then.
+	Legacy bool `json:"legacy,omitempty"`
 	// Sysctl hands bridged frames to the chain, as it stands; empty: it does not
 	// see them, or is the bridges' own.
 	Sysctl string `json:"sysctl,omitempty"`
