@@ -26,7 +26,7 @@ func (p *parser) readContainer(e entry) bool {
 	d, ok, full := p.readDefinition(container, e, f)
 	netns, at := "", e.key
 	if ns, found := f["netns"]; found {
-		netns, at = p.readNetns(ns.value), ns.value
+		netns, at = p.name(ns.value, "netns", maxNetnsName, "a namespace's name has letters, digits, '.', '-' and '_'"), ns.value
 	}
 	if !ok {
 		return !full
@@ -35,17 +35,6 @@ func (p *parser) readContainer(e entry) bool {
 		p.addContainer(d, placed, netns, at)
 	}
 	return true
-}
-
-func (p *parser) readNetns(n *yaml.Node) string {
-	name, ok := p.str(n, "netns")
-	if !ok {
-		return ""
-	}
-	if problem := nameProblem(name, maxNetnsName); problem != "" {
-		p.errorf(n, "netns %q %s", name, problem).Hint = "a namespace's name has letters, digits, '.', '-' and '_'"
-	}
-	return name
 }
 
 // addContainer makes one container of a definition. An empty netns is derived;

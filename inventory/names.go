@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 )
 
 // What a name may hold at most.
@@ -77,6 +79,18 @@ func labNameProblem(name string) string {
 		return "must begin and end with a letter or a digit"
 	}
 	return ""
+}
+
+// name reads a name that the kernel, libvirt or QEMU gets as it is.
+func (p *parser) name(n *yaml.Node, key string, longest int, hint string) string {
+	name, ok := p.str(n, key)
+	if !ok {
+		return ""
+	}
+	if problem := nameProblem(name, longest); problem != "" {
+		p.errorf(n, "%s %q %s", key, name, problem).Hint = hint
+	}
+	return name
 }
 
 // nameProblem says what is wrong with a name that vxorch gives to something. It

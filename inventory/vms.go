@@ -49,7 +49,7 @@ func (p *parser) readVM(e entry) bool {
 	vm := VM{Image: p.readImageOf(e, f), Memory: defaultMemory, VCPUs: 1}
 	domain, at := "", e.key
 	if v, found := f["domain"]; found {
-		domain, at = p.readDomain(v.value), v.value
+		domain, at = p.name(v.value, "domain", maxDomainName, "a domain's name has letters, digits, '.', '-' and '_'"), v.value
 	}
 	if v, found := f["memory"]; found {
 		vm.Memory = p.readMemory(v.value)
@@ -60,7 +60,7 @@ func (p *parser) readVM(e entry) bool {
 	vm.DiskBus = p.choice(f, "disk_bus", diskBuses)
 	vm.NIC = p.choice(f, "nic", nicModels)
 	if v, found := f["machine"]; found {
-		vm.Machine = p.readMachine(v.value)
+		vm.Machine = p.name(v.value, "machine", maxName, "it is a machine type of QEMU's, as in q35 or pc-i440fx-7.2")
 	}
 	var screenAt *yaml.Node
 	vm.VNC, screenAt = p.readGraphics(e, f)
@@ -133,17 +133,6 @@ func (p *parser) readImageOf(e entry, f fields) string {
 	return name
 }
 
-func (p *parser) readDomain(n *yaml.Node) string {
-	name, ok := p.str(n, "domain")
-	if !ok {
-		return ""
-	}
-	if problem := nameProblem(name, maxDomainName); problem != "" {
-		p.errorf(n, "domain %q %s", name, problem).Hint = "a domain's name has letters, digits, '.', '-' and '_'"
-	}
-	return name
-}
-
 // readMemory gives bytes, rounded up to whole MiB as QEMU's memory is.
 func (p *parser) readMemory(n *yaml.Node) int64 {
 	text, ok := p.str(n, "memory")
@@ -182,17 +171,6 @@ func (p *parser) readTimeout(n *yaml.Node) time.Duration {
 		p.errorf(n, "timeout %s is outside 1s…24h", timeout)
 	}
 	return timeout
-}
-
-func (p *parser) readMachine(n *yaml.Node) string {
-	name, ok := p.str(n, "machine")
-	if !ok {
-		return ""
-	}
-	if problem := nameProblem(name, maxName); problem != "" {
-		p.errorf(n, "machine %q %s", name, problem).Hint = "it is a machine type of QEMU's, as in q35 or pc-i440fx-7.2"
-	}
-	return name
 }
 
 // choice reads one of several words, of which the first is the default.
