@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"vxorch/remote/helper/internal/nlattr"
 	"vxorch/remote/hostapi"
 )
 
@@ -269,12 +270,12 @@ func parseDevice(message []byte) (*device, error) {
 
 // parseMore reads what the library does not.
 func (d *device) parseMore(message []byte) error {
-	return eachAttribute(message[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) error {
+	return nlattr.Each(message[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) error {
 		switch kind {
 		case unix.IFLA_LINKINFO:
 			return d.parseInfo(value)
 		case unix.IFLA_AF_SPEC:
-			return eachAttribute(value, func(kind uint16, value []byte) error {
+			return nlattr.Each(value, func(kind uint16, value []byte) error {
 				switch kind {
 				case unix.AF_INET:
 					return d.parseIPv4(value)
@@ -290,7 +291,7 @@ func (d *device) parseMore(message []byte) error {
 
 // parseIPv4 reads whether the link is quiet.
 func (d *device) parseIPv4(attributes []byte) error {
-	return eachAttribute(attributes, func(kind uint16, value []byte) error {
+	return nlattr.Each(attributes, func(kind uint16, value []byte) error {
 		const at = 4 * (devconfARPIgnore - 1)
 		if kind == unix.IFLA_INET_CONF && len(value) >= at+4 {
 			d.Quiet = d.Quiet && binary.NativeEndian.Uint32(value[at:]) != 0
@@ -302,19 +303,19 @@ func (d *device) parseIPv4(attributes []byte) error {
 // parseInfo reads what is particular to a bridge and to a bridge's port.
 func (d *device) parseInfo(attributes []byte) error {
 	master := ""
-	return eachAttribute(attributes, func(kind uint16, value []byte) error {
+	return nlattr.Each(attributes, func(kind uint16, value []byte) error {
 		switch {
 		case kind == unix.IFLA_INFO_SLAVE_KIND:
 			master = unix.ByteSliceToString(value)
 		case kind == unix.IFLA_INFO_DATA && d.Kind == "bridge":
-			return eachAttribute(value, func(kind uint16, value []byte) error {
+			return nlattr.Each(value, func(kind uint16, value []byte) error {
 				if kind == unix.IFLA_BR_STP_STATE {
 					d.STP = !bytes.Equal(value, make([]byte, 4))
 				}
 				return nil
 			})
 		case kind == unix.IFLA_INFO_SLAVE_DATA && master == "bridge":
-			return eachAttribute(value, func(kind uint16, value []byte) error {
+			return nlattr.Each(value, func(kind uint16, value []byte) error {
 				switch kind {
 				case nl.IFLA_BRPORT_LEARNING:
 					d.PortLearning = !bytes.Equal(value, []byte{0})
@@ -332,7 +333,7 @@ func (d *device) parseInfo(attributes []byte) error {
 // MTU or since the kernel has none, says nothing of it.
 func (d *device) parseIPv6(attributes []byte) error {
 	generates, accepts := true, true
-	err := eachAttribute(attributes, func(kind uint16, value []byte) error {
+	err := nlattr.Each(attributes, func(kind uint16, value []byte) error {
 		switch {
 		case kind == unix.IFLA_INET6_ADDR_GEN_MODE && len(value) == 1:
 			generates = value[0] != nl.IN6_ADDR_GEN_MODE_NONE
@@ -343,17 +344,4 @@ func (d *device) parseIPv6(attributes []byte) error {
 	})
 	d.Quiet = d.Quiet && !generates && !accepts
 	return err
-}
-
-func eachAttribute(b []byte, f func(kind uint16, value []byte) error) error {
-	attributes, err := nl.ParseRouteAttr(b)
-	if err != nil {
-		return err
-	}
-	for _, a := range attributes {
-		if err := f(a.Attr.Type&^unix.NLA_F_NESTED, a.Value); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"vxorch/remote/helper/internal/nlattr"
 	"vxorch/remote/hostapi"
 	"vxorch/remote/internal/ns"
 )
@@ -78,15 +79,15 @@ func linkState(attrs *netlink.LinkAttrs, message []byte) (hostapi.LinkState, err
 		s.Received, s.Sent = c.RxPackets, c.TxPackets
 		s.TXDropped, s.TXCarrier, s.Collided = c.TxDropped, c.TxCarrierErrors, c.Collisions
 	}
-	err := eachAttribute(message[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) error {
+	err := nlattr.Each(message[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) error {
 		if kind != unix.IFLA_LINKINFO {
 			return nil
 		}
-		return eachAttribute(value, func(kind uint16, value []byte) error {
+		return nlattr.Each(value, func(kind uint16, value []byte) error {
 			if kind != unix.IFLA_INFO_SLAVE_DATA {
 				return nil
 			}
-			return eachAttribute(value, func(kind uint16, value []byte) error {
+			return nlattr.Each(value, func(kind uint16, value []byte) error {
 				if kind == nl.IFLA_BRPORT_STATE && len(value) == 1 && int(value[0]) < len(portStates) {
 					s.Port = portStates[value[0]]
 				}

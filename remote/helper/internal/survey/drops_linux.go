@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"vxorch/remote/helper/internal/nlattr"
 	"vxorch/remote/hostapi"
 )
 
@@ -79,7 +80,7 @@ func parseBase(message []byte) (key chainKey, d dropper, ok bool) {
 		return key, d, false
 	}
 	key.family = message[0]
-	err := attributesOf(message[nl.SizeofNfgenmsg:], func(kind uint16, value []byte) error {
+	err := nlattr.Each(message[nl.SizeofNfgenmsg:], func(kind uint16, value []byte) error {
 		switch kind {
 		case unix.NFTA_CHAIN_TABLE:
 			key.table = unix.ByteSliceToString(value)
@@ -90,7 +91,7 @@ func parseBase(message []byte) (key chainKey, d dropper, ok bool) {
 		case unix.NFTA_CHAIN_COUNTERS:
 			return d.count(value)
 		case unix.NFTA_CHAIN_HOOK:
-			return attributesOf(value, func(kind uint16, value []byte) error {
+			return nlattr.Each(value, func(kind uint16, value []byte) error {
 				if kind == unix.NFTA_HOOK_HOOKNUM && len(value) == 4 {
 					d.hook = hooks[binary.BigEndian.Uint32(value)]
 				}
@@ -108,7 +109,7 @@ func parseRule(message []byte) (key chainKey, d dropper, handle uint64, ok bool)
 		return key, d, 0, false
 	}
 	key.family = message[0]
-	err := attributesOf(message[nl.SizeofNfgenmsg:], func(kind uint16, value []byte) error {
+	err := nlattr.Each(message[nl.SizeofNfgenmsg:], func(kind uint16, value []byte) error {
 		switch kind {
 		case unix.NFTA_RULE_TABLE:
 			key.table = unix.ByteSliceToString(value)
@@ -119,7 +120,7 @@ func parseRule(message []byte) (key chainKey, d dropper, handle uint64, ok bool)
 				handle = binary.BigEndian.Uint64(value)
 			}
 		case unix.NFTA_RULE_EXPRESSIONS:
-			return attributesOf(value, func(_ uint16, value []byte) error { return d.expression(value) })
+			return nlattr.Each(value, func(_ uint16, value []byte) error { return d.expression(value) })
 		}
 		return nil
 	})
@@ -129,7 +130,7 @@ func parseRule(message []byte) (key chainKey, d dropper, handle uint64, ok bool)
 // expression reads one of a rule's.
 func (d *dropper) expression(value []byte) error {
 	name := ""
-	return attributesOf(value, func(kind uint16, value []byte) error {
+	return nlattr.Each(value, func(kind uint16, value []byte) error {
 		switch {
 		case kind == unix.NFTA_EXPR_NAME:
 			name = unix.ByteSliceToString(value)
@@ -138,7 +139,7 @@ func (d *dropper) expression(value []byte) error {
 		case name == "counter":
 			return d.count(value)
 		case name == "target":
-			return attributesOf(value, func(kind uint16, value []byte) error {
+			return nlattr.Each(value, func(kind uint16, value []byte) error {
 				d.drops = d.drops || kind == unix.NFTA_TARGET_NAME && unix.ByteSliceToString(value) == "REJECT"
 				return nil
 			})
@@ -150,15 +151,15 @@ func (d *dropper) expression(value []byte) error {
 }
 
 func (d *dropper) verdict(value []byte) error {
-	return attributesOf(value, func(kind uint16, value []byte) error {
+	return nlattr.Each(value, func(kind uint16, value []byte) error {
 		if kind != unix.NFTA_IMMEDIATE_DATA {
 			return nil
 		}
-		return attributesOf(value, func(kind uint16, value []byte) error {
+		return nlattr.Each(value, func(kind uint16, value []byte) error {
 			if kind != unix.NFTA_DATA_VERDICT {
 				return nil
 			}
-			return attributesOf(value, func(kind uint16, value []byte) error {
+			return nlattr.Each(value, func(kind uint16, value []byte) error {
 				d.drops = d.drops || kind == unix.NFTA_VERDICT_CODE && len(value) == 4 && binary.BigEndian.Uint32(value) == dropPolicy
 				return nil
 			})
@@ -167,25 +168,12 @@ func (d *dropper) verdict(value []byte) error {
 }
 
 func (d *dropper) count(value []byte) error {
-	return attributesOf(value, func(kind uint16, value []byte) error {
+	return nlattr.Each(value, func(kind uint16, value []byte) error {
 		if kind == unix.NFTA_COUNTER_PACKETS && len(value) == 8 {
 			d.counts, d.packets = true, binary.BigEndian.Uint64(value)
 		}
 		return nil
 	})
-}
-
-func attributesOf(b []byte, f func(kind uint16, value []byte) error) error {
-	attributes, err := nl.ParseRouteAttr(b)
-	if err != nil {
-		return err
-	}
-	for _, a := range attributes {
-		if err := f(a.Attr.Type&^unix.NLA_F_NESTED, a.Value); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Counters gives those of the host's own namespace that hostapi names.
