@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 )
@@ -35,14 +34,17 @@ func (t *textWriter) advice() string {
 
 // underlay says what the first network that lost a ping needs of the underlay.
 func (t *textWriter) underlay() string {
-	port, group := "the VXLAN port", "the group"
+	port, multicast := "the VXLAN port", ""
 	first := slices.IndexFunc(t.Probes, Probe.Lost)
 	for _, n := range t.Topology.Networks {
 		if n.Name == t.Probes[first].Network {
-			port, group = fmt.Sprintf("port %d", n.Port), cmp.Or(n.Group, group)
+			port = fmt.Sprintf("port %d", n.Port)
+			if n.Group != "" {
+				multicast = " and the underlay must carry multicast to " + n.Group
+			}
 		}
 	}
-	return fmt.Sprintf("between the hosts UDP to %s must pass (look at firewalls and security groups) and the underlay must carry multicast to %s", port, group)
+	return fmt.Sprintf("between the hosts UDP to %s must pass (look at firewalls and security groups)%s", port, multicast)
 }
 
 // next is the command to go on with after a host failed.
