@@ -67,7 +67,7 @@ func (s *session) evidence(ctx context.Context, in plan.Inputs, hosts []string, 
 	e.Try = preflight.Evidence{Ground: e.Ground, Seen: map[string]preflight.Seen{}, Came: noneCame()}
 	var neighbours []hostapi.Neighbour
 	among(hosts, func(name string) {
-		before, err := s.inspect(ctx, name, probes, nil)
+		before, err := s.inspect(ctx, name, probes, e.Ground, nil)
 		if err != nil {
 			return
 		}
@@ -103,7 +103,7 @@ func (s *session) evidence(ctx context.Context, in plan.Inputs, hosts []string, 
 		if slices.Contains(listening, name) {
 			hearing.Go(func() { s.hearDatagrams(ctx, name, &e.Try, &mu) })
 		}
-		after, err := s.inspect(ctx, name, probes, neighbours)
+		after, err := s.inspect(ctx, name, probes, e.Ground, neighbours)
 		hearing.Wait()
 		mu.Lock()
 		defer mu.Unlock()
@@ -114,12 +114,14 @@ func (s *session) evidence(ctx context.Context, in plan.Inputs, hosts []string, 
 	return e
 }
 
-func (s *session) inspect(ctx context.Context, name string, probes []report.Probe, seen []hostapi.Neighbour) (hostapi.Inspection, error) {
+func (s *session) inspect(ctx context.Context, name string, probes []report.Probe, ground plan.Ground, seen []hostapi.Neighbour) (hostapi.Inspection, error) {
 	inspector, ok := s.host(name).(hostapi.Inspector)
 	if !ok {
 		return hostapi.Inspection{}, &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "it cannot be looked into"}
 	}
-	return inspector.Inspect(ctx, diagnose.Request(s.lab, name, probes, seen))
+	req := diagnose.Request(s.lab, name, probes, seen)
+	req.BGP = diagnose.BGPQuery(s.lab, name, ground)
+	return inspector.Inspect(ctx, req)
 }
 
 // listen has a host listen for the try of that token; nil: it does not.

@@ -22,6 +22,7 @@ const (
 	LayerBridge      = "bridge"
 	LayerVTEP        = "vtep"
 	LayerNetfilter   = "netfilter" // on bridged frames
+	LayerBGP         = "bgp"       // what fills the tables of networks with flood: evpn
 	LayerFDB         = "fdb"
 	LayerReversePath = "reverse-path"
 	LayerUnderlay    = "underlay"
@@ -148,7 +149,7 @@ func (d *doctor) end(p report.Probe, host, name string) end {
 // look works the list off for one path.
 func (d *doctor) look(p path) *report.Finding {
 	for _, check := range []func(path) *report.Finding{
-		d.endpoints, d.bridges, d.vteps, d.leaking, d.addressTaken, d.settled, d.netfilter, d.forwarding, d.counters,
+		d.endpoints, d.bridges, d.vteps, d.leaking, d.addressTaken, d.settled, d.netfilter, d.controlPlane, d.forwarding, d.counters,
 		d.reversePath, d.underlay, d.silent, d.mtu, d.dropped, d.late, d.offload,
 	} {
 		if found := check(p); found != nil {

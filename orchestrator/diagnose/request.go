@@ -17,8 +17,9 @@ const (
 	maxAgain = 64
 )
 
-// Hosts are those to look into: the ones at the ends of probes that failed. Where
-// networks are not apart it may be the fault of any host.
+// Hosts are those to look into: the ones at the ends of probes that failed, and the
+// reflectors, by which others know each other. Where networks are not apart it may be
+// the fault of any host.
 func Hosts(lab *inventory.Lab, probes []report.Probe) []string {
 	var hosts []string
 	for _, p := range probes {
@@ -33,7 +34,13 @@ func Hosts(lab *inventory.Lab, probes []report.Probe) []string {
 	}
 	slices.Sort(hosts)
 	hosts = slices.Compact(hosts)
-	return hosts[:min(len(hosts), maxHosts)]
+	hosts = hosts[:min(len(hosts), maxHosts)]
+	if lab.EVPN == nil || len(hosts) == 0 {
+		return hosts
+	}
+	hosts = append(hosts, lab.EVPN.Reflectors...)
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }
 
 // Request is what to read of a host that bears on the probes that failed, and on

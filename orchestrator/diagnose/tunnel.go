@@ -97,6 +97,11 @@ func (d *doctor) atVTEP(p path, here, there end) *report.Finding {
 			Cause: fmt.Sprintf("the flood list of VTEP %s lacks %s", vtep, there.host), Proof: fmt.Sprintf("it has %s, and no %s", addresses(floods), end.Local),
 			Mend: fmt.Sprintf("bridge fdb append %s dev %s dst %s self permanent", anyMAC, vtep, end.Local),
 		}
+	case p.network.Flood == inventory.FloodEVPN && !slices.Contains(floods, end.Local) && slices.Contains(d.ends(here.host, p.network.VNI), end.Local):
+		return &report.Finding{
+			Cause: fmt.Sprintf("the flood list of VTEP %s lacks %s, of which BGP has told", vtep, there.host), Proof: fmt.Sprintf("it has %s, and no %s", addresses(floods), end.Local),
+			Mend: redeploy,
+		}
 	case p.network.Flood == inventory.FloodMulticast && p.network.Group.IsValid() && !slices.Contains(floods, p.network.Group):
 		return &report.Finding{
 			Cause: fmt.Sprintf("VTEP %s floods nothing to its group", vtep), Proof: fmt.Sprintf("it floods to %s, not to %s", addresses(floods), p.network.Group),

@@ -54,7 +54,7 @@ func Deploy(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) (Plan
 func newDeployment(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) *deployment {
 	d := &deployment{
 		lab: lab, facts: facts, inputs: in, underlays: map[string]underlay{}, standIns: map[string]underlay{},
-		taken: map[object]*Problem{}, newBridges: map[hostNetwork]bool{},
+		taken: map[object]*Problem{}, newBridges: map[hostNetwork]bool{}, newTunnels: map[string]bool{},
 	}
 	for _, host := range lab.Hosts {
 		if _, ok := facts[host.Name]; ok {
@@ -76,6 +76,7 @@ type deployment struct {
 	taken     map[object]*Problem // those of wanted names that are not the lab's
 
 	newBridges map[hostNetwork]bool // that this plan makes
+	newTunnels map[string]bool      // networks of which this plan changes a VTEP or a bridge
 }
 
 type hostNetwork struct{ host, network string }
@@ -138,8 +139,8 @@ func (d *deployment) plan() Plan {
 	for _, network := range d.networks {
 		p.Networks = append(p.Networks, d.raise(network, &vteps, build))
 	}
-	for _, host := range d.hosts {
-		vteps.Steps[host] = append(vteps.Steps[host], d.controlPlane(host)...)
+	for host, steps := range d.controlPlanes() {
+		vteps.Steps[host] = append(vteps.Steps[host], steps...)
 	}
 	for _, container := range d.lab.Containers {
 		if _, ok := d.facts[container.Host]; ok {

@@ -96,6 +96,35 @@ func (d *deployment) refuseFRR(host string) {
 	}
 }
 
+// controlPlanes plans the lab's FRR on all hosts at hand.
+func (d *deployment) controlPlanes() map[string][]hostapi.Step {
+	steps := map[string][]hostapi.Step{}
+	for _, host := range d.hosts {
+		if s := d.controlPlane(host); s != nil {
+			steps[host] = s
+		}
+	}
+	if !d.evpn() || len(steps) > 0 {
+		return steps
+	}
+	// All run as planned. One whose entries were taken away does not write them again;
+	// those of VTEPs that are about to change come by themselves.
+	for _, host := range d.hosts {
+		for _, network := range d.networks {
+			vtep := findLink(d.facts[host], network.VXLAN)
+			if !byBGP(network) || d.newTunnels[network.Name] || vtep == nil || vtep.VXLAN == nil || vtep.VXLAN.Forwarding.Flood >= len(d.hosts)-1 || steps[host] != nil {
+				continue
+			}
+			want := d.frr(host)
+			want.Anew = true
+			steps[host] = []hostapi.Step{{Op: hostapi.Update, FRR: &want, Changes: []hostapi.Change{{
+				Property: "flood list of " + network.VXLAN, From: fmt.Sprint(vtep.VXLAN.Forwarding.Flood), To: fmt.Sprint(len(d.hosts) - 1),
+			}}}}
+		}
+	}
+	return steps
+}
+
 // controlPlane plans the lab's FRR on a host: nothing where it runs as planned.
 func (d *deployment) controlPlane(host string) []hostapi.Step {
 	if !d.evpn() {

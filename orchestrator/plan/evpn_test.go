@@ -38,6 +38,12 @@ func TestEVPNPlansAsPrinted(t *testing.T) {
 			link(facts["host1"], "vxlan0").VXLAN.Forwarding = hostapi.ForwardingFacts{Flood: 1, Remotes: 1, Digest: "left"}
 			return deploy(t, lab, facts)
 		},
+		"evpn-entries-gone": func(t *testing.T) plan.Plan {
+			lab := parse(t, evpn(""))
+			facts := built(bareHosts(), deploy(t, lab, bareHosts()))
+			link(facts["host2"], "vxlan0").VXLAN.Forwarding = hostapi.ForwardingFacts{}
+			return deploy(t, lab, facts)
+		},
 		"evpn-vms": func(t *testing.T) plan.Plan {
 			return deployWith(t, parse(t, strings.Replace(seedWithVMs, "    vxlan: vxlan0\n", "    vxlan: vxlan0\n    flood: evpn\n", 1)), withLibvirt(bareHosts()), inputs())
 		},

@@ -127,6 +127,13 @@ func built(facts map[string]hostapi.Facts, p plan.Plan) map[string]hostapi.Facts
 				}
 			}
 		}
+		if f.FRR != nil { // it has told
+			for _, l := range links {
+				if l.VXLAN != nil && !l.VXLAN.Learning {
+					l.VXLAN.Forwarding = hostapi.ForwardingFacts{Flood: len(facts) - 1, Digest: "learnt"}
+				}
+			}
+		}
 		for _, name := range order {
 			f.Links = append(f.Links, *links[name])
 		}

@@ -29,7 +29,7 @@ func Status(lab *inventory.Lab, facts map[string]hostapi.Facts, in Inputs) ([]re
 		d.refuseFRR(host)
 	}
 	bare := *d
-	bare.facts, bare.newBridges = map[string]hostapi.Facts{}, map[hostNetwork]bool{}
+	bare.facts, bare.newBridges, bare.newTunnels = map[string]hostapi.Facts{}, map[hostNetwork]bool{}, map[string]bool{}
 	for host := range facts {
 		bare.facts[host] = hostapi.Facts{Virt: &hostapi.VirtFacts{Images: whole(in.Images)}}
 	}

@@ -17,6 +17,7 @@ func (d *deployment) raise(network settledNetwork, vteps *Phase, build Phase) Ne
 	for _, host := range d.hosts {
 		legs[host] = d.tunnel(host, network)
 		changed[host] = legs[host].changed
+		d.newTunnels[network.Name] = d.newTunnels[network.Name] || changed[host]
 		vteps.Steps[host] = append(vteps.Steps[host], legs[host].raise...)
 	}
 	pairs := verify.VTEPs(network.Network, d.hosts, changed, d.inputs.Full)

@@ -3,6 +3,7 @@ package helper
 import (
 	"context"
 
+	"vxorch/remote/helper/internal/frr"
 	"vxorch/remote/helper/internal/survey"
 	"vxorch/remote/hostapi"
 )
@@ -21,5 +22,8 @@ func (h *host) Inspect(ctx context.Context, req hostapi.InspectRequest) (hostapi
 		return out, failure(ctx, err)
 	}
 	out.Drops, out.Counters = append(survey.Drops(), survey.LegacyDrops(ctx)...), survey.Counters()
+	if req.BGP != nil {
+		out.BGP = frr.Inspect(h.store, *req.BGP)
+	}
 	return out, nil
 }

@@ -18,6 +18,8 @@ type FRR struct {
 	Config string     `json:"config"` // bgpd's; PasswordHere stands for the password
 	// Password is a secret: printable ASCII without spaces; empty: there is none.
 	Password string `json:"password,omitempty"`
+	// Anew: it begins anew also where it runs as wanted.
+	Anew bool `json:"anew,omitempty"`
 }
 
 // PasswordHere stands in a configuration where the password is to be.
@@ -120,3 +122,32 @@ type Learned struct {
 	MAC string     `json:"mac"`
 	Via netip.Addr `json:"via"` // tunnel end
 }
+
+// BGPQuery asks the lab's control plane what it knows.
+type BGPQuery struct {
+	Lab   string       `json:"lab"`
+	Peers []netip.Addr `json:"peers,omitempty"` // tunnel ends of sessions that matter
+	VNIs  []int        `json:"vnis,omitempty"`
+}
+
+// BGPState is what it said. What it does not know is left out.
+type BGPState struct {
+	Peers []BGPPeer   `json:"peers,omitempty"`
+	VNIs  []EVPNState `json:"vnis,omitempty"`
+}
+
+// BGPPeer is a session.
+type BGPPeer struct {
+	Address netip.Addr `json:"address"`
+	State   string     `json:"state"`            // Established, or as far as it is (RFC 4271 §8.2.2)
+	Reason  string     `json:"reason,omitempty"` // of the last notification, in bgpd's words
+}
+
+// EVPNState is which tunnel ends of a VNI are known, the host's own among them.
+type EVPNState struct {
+	VNI  int          `json:"vni"`
+	Ends []netip.Addr `json:"ends,omitempty"`
+}
+
+// Established is the state of a session that is up.
+const Established = "Established"

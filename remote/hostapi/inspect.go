@@ -19,6 +19,7 @@ type InspectRequest struct {
 	MACs       []string     `json:"macs,omitempty"`       // whose forwarding entries matter
 	Namespaces []string     `json:"namespaces,omitempty"` // whose neighbours matter
 	Addresses  []netip.Addr `json:"addresses,omitempty"`  // of neighbours that matter
+	BGP        *BGPQuery    `json:"bgp,omitempty"`        // of a lab with a control plane; nil: none
 }
 
 // Inspection is what was read.
@@ -27,6 +28,7 @@ type Inspection struct {
 	Entries    []FDBEntry  `json:"entries,omitempty"` // of those links and, where one is a bridge, of all its ports
 	Neighbours []Neighbour `json:"neighbours,omitempty"`
 	Drops      []Drop      `json:"drops,omitempty"`
+	BGP        *BGPState   `json:"bgp,omitempty"`
 	// Counters are the kernel's, by the names Counter….
 	Counters map[string]uint64 `json:"counters,omitempty"`
 }
@@ -36,6 +38,10 @@ const (
 	CounterReversePath  = "IPReversePathFilter" // packets that rp_filter dropped
 	CounterUDPChecksum  = "UdpInCsumErrors"
 	CounterUDP6Checksum = "Udp6InCsumErrors"
+	// Segments whose signature (RFC 2385) is wrong, missing, or not asked for.
+	CounterMD5Failure    = "TCPMD5Failure"
+	CounterMD5NotFound   = "TCPMD5NotFound"
+	CounterMD5Unexpected = "TCPMD5Unexpected"
 )
 
 // LinkState is what a link counts, and its state as a bridge's port.

@@ -74,6 +74,12 @@ func (b *bench) frrCreate() {
 	if left := b.observe(hostapi.ObserveRequest{Thorough: true}).Leftovers; len(left) > 0 {
 		b.Errorf("leftovers %q", left)
 	}
+	peer := netip.MustParseAddr("192.0.2.9")
+	seen, err := b.Host.(hostapi.Inspector).Inspect(b.ctx(), hostapi.InspectRequest{BGP: &hostapi.BGPQuery{Lab: b.lab, Peers: []netip.Addr{peer}, VNIs: []int{7}}})
+	if err != nil || seen.BGP == nil || len(seen.BGP.VNIs) > 0 && len(seen.BGP.VNIs[0].Ends) > 0 || len(seen.BGP.Peers) != 1 || seen.BGP.Peers[0].Address != peer ||
+		seen.BGP.Peers[0].State == "" || seen.BGP.Peers[0].State == hostapi.Established {
+		b.Errorf("it says %+v, %v; want a session that is not up, and no VNI", seen.BGP, err)
+	}
 	b.apply(hostapi.Remove, b.step(want))
 }
 

@@ -67,7 +67,7 @@ func (w work) frr(want hostapi.FRR) (changed bool, err error) {
 		return false, invalid("a password of other than printable characters")
 	case w.noFRR:
 		return false, &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "FRR is not installed", Hint: "`vxorch prepare` installs it"}
-	case len(want.Diff(*w.frrFacts(lab, nil, true))) == 0:
+	case len(want.Diff(*w.frrFacts(lab, nil, true))) == 0 && !want.Anew:
 		return false, nil
 	}
 	f := &frr{want: want, mark: &hostapi.Mark{Lab: lab, Intended: true}}
@@ -132,9 +132,33 @@ func (m *Machine) learnt(v *link) (ends []netip.Addr) {
 // speaks tells whether a VTEP's entries are left to its lab's control plane, and
 // that runs.
 func (m *Machine) speaks(v *link) bool {
-	if v.VXLAN.Learning || v.Mark == nil || len(v.forwarding.Entries()) > 0 {
+	if v.VXLAN == nil || v.VXLAN.Learning || v.Mark == nil || len(v.forwarding.Entries()) > 0 {
 		return false
 	}
 	f := m.frrs[v.Mark.Lab]
 	return f != nil && f.running
+}
+
+// bgp is what a lab's control plane on m says: sessions are up with machines on which
+// it runs, too.
+func (m *Machine) bgp(q hostapi.BGPQuery) *hostapi.BGPState {
+	out := &hostapi.BGPState{}
+	if f := m.frrs[q.Lab]; f == nil || !f.running {
+		return out
+	}
+	for _, peer := range q.Peers {
+		row := hostapi.BGPPeer{Address: peer, State: "Connect"}
+		for _, other := range m.neighbours() {
+			if f := other.frrs[q.Lab]; f != nil && f.running && other.local == peer {
+				row.State = hostapi.Established
+			}
+		}
+		out.Peers = append(out.Peers, row)
+	}
+	for _, l := range m.links {
+		if l.VXLAN != nil && slices.Contains(q.VNIs, l.VXLAN.VNI) && m.speaks(l) {
+			out.VNIs = append(out.VNIs, hostapi.EVPNState{VNI: l.VXLAN.VNI, Ends: append(m.learnt(l), l.VXLAN.Local)})
+		}
+	}
+	return out
 }

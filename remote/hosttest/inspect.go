@@ -64,6 +64,9 @@ func (s *Session) Inspect(ctx context.Context, req hostapi.InspectRequest) (host
 			out.Neighbours = append(out.Neighbours, m.neighboursIn(n, req.Addresses)...)
 		}
 	}
+	if req.BGP != nil {
+		out.BGP = m.bgp(*req.BGP)
+	}
 	slices.SortFunc(out.Links, func(a, b hostapi.LinkState) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }

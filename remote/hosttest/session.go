@@ -161,6 +161,9 @@ func (m *Machine) facts(req hostapi.ObserveRequest) hostapi.Facts {
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.links)) {
 		l := m.links[name].facts(req.Lab)
+		if ends := m.learnt(m.links[name]); len(ends) > 0 {
+			l.VXLAN.Forwarding = hostapi.ForwardingFacts{Flood: len(ends), Digest: fmt.Sprint(ends)}
+		}
 		if wanted[name] || l.VXLAN != nil || ours(l.Mark, req.Lab) {
 			out.Links = append(out.Links, l)
 		}

@@ -46,7 +46,7 @@ func Ensure(ctx context.Context, lock *own.Lock, store own.Store, mark hostapi.M
 			Kind: hostapi.KindUnsupported, Message: "FRR is not installed (missing: " + strings.Join(seen.Lacking, ", ") + ")", Hint: "`vxorch prepare` installs it",
 		}
 	}
-	if len(w.Diff(*seen)) == 0 {
+	if len(w.Diff(*seen)) == 0 && !w.Anew {
 		return false, nil
 	}
 	dir, err := lock.OpenDir(own.FRR)

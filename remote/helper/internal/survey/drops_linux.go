@@ -214,7 +214,8 @@ func pairedCounters(content string, out map[string]uint64) {
 
 func note(out map[string]uint64, name, value string) {
 	switch name {
-	case hostapi.CounterReversePath, hostapi.CounterUDPChecksum, hostapi.CounterUDP6Checksum:
+	case hostapi.CounterReversePath, hostapi.CounterUDPChecksum, hostapi.CounterUDP6Checksum,
+		hostapi.CounterMD5Failure, hostapi.CounterMD5NotFound, hostapi.CounterMD5Unexpected:
 		if n, err := strconv.ParseUint(value, 10, 64); err == nil {
 			out[name] = n
 		}
