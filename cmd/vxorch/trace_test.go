@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,10 +74,13 @@ func TestTraceAcrossClocksThatDiffer(t *testing.T) {
 			t.Errorf("the clock of %s is %v µs ± %v µs ahead, want %v within that", c.Host, c.Ahead, c.Within, want)
 		}
 	}
-	if len(out.Result.Flights) < 2 {
-		t.Fatalf("flights %+v, want both ways", out.Result.Flights)
-	}
-	for _, f := range out.Result.Flights {
+	echoes := 0
+	for _, f := range out.Result.Flights { // kernels may ask for neighbours meanwhile
+		if strings.HasPrefix(f.What, "echo") {
+			if echoes++; len(f.Seen) != len(out.Result.Hops) {
+				t.Errorf("%s was seen at %d of %d hops", f.What, len(f.Seen), len(out.Result.Hops))
+			}
+		}
 		for i, s := range f.Seen {
 			if host := out.Result.Hops[s.Hop].Host; (s.Within > 0) != (host == "host2") {
 				t.Errorf("%s at hop %d of %s: ± %v µs", f.What, s.Hop, host, s.Within)
@@ -89,9 +93,7 @@ func TestTraceAcrossClocksThatDiffer(t *testing.T) {
 			}
 		}
 	}
-	for _, f := range out.Result.Flights[len(out.Result.Flights)-2:] { // the ping and its reply
-		if len(f.Seen) != len(out.Result.Hops) {
-			t.Errorf("%s was seen at %d of %d hops", f.What, len(f.Seen), len(out.Result.Hops))
-		}
+	if echoes != 2 {
+		t.Errorf("%d flights of a ping and its reply: %+v", echoes, out.Result.Flights)
 	}
 }

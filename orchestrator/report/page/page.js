@@ -74,7 +74,7 @@
     if (table && table.open) fill(shown);
   };
 
-  const rtt = p => p.throughput_mbit_s ? `${p.throughput_mbit_s} Mbit/s` : p.received ? `${p.rtt_ms.avg.toFixed(2)} ms` : "";
+  const rtt = p => p.throughput_mbit_s ? `${p.throughput_mbit_s} Mbit/s` : p.rtt_ms.avg ? `${p.rtt_ms.avg.toFixed(2)} ms` : "";
   const least = p => p.min_throughput_mbit_s && `≥ ${p.min_throughput_mbit_s} Mbit/s`;
 
   const describe = td => {
