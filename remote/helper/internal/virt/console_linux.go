@@ -91,17 +91,24 @@ func (t *Terminal) Read(p []byte) (int, error) { return t.screen.Read(p) }
 func (t *Terminal) Write(p []byte) (int, error) { return t.keys.Write(p) }
 
 // Close hangs up and waits for the daemon to let go of the console, so that the
-// next to come finds it free.
+// next to come finds it free. It does not wait for ever: libvirt's library does,
+// with its connection, if the daemon has one more word to say of a stream that has
+// ended just then.
 func (t *Terminal) Close() error {
 	_ = t.keys.Close()
+	hungUp := make(chan struct{})
 	hangUp := time.AfterFunc(hangUpLimit, func() {
 		_ = t.screen.Close()
 		t.conn.close()
+		close(hungUp)
 	})
 	defer hangUp.Stop()
 	_, _ = io.Copy(io.Discard, t.screen) // what the guest still prints would hold the end up
-	<-t.ended
-	t.conn.close()
+	select {
+	case <-t.ended:
+		t.conn.close()
+	case <-hungUp:
+	}
 	return nil
 }
 
