@@ -28,14 +28,12 @@ func (s *session) password() (string, error) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return "", &hostapi.Error{Kind: hostapi.KindInvalid, Message: fmt.Sprintf("evpn.password_file: %v", err), Hint: "write the sessions' password into it, in one line"}
+		return "", hostapi.Errorf(hostapi.KindInvalid, "write the sessions' password into it, in one line", "evpn.password_file: %v", err)
 	}
 	word := strings.TrimRight(string(text), "\r\n")
 	if word == "" || len(word) > maxPassword || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", &hostapi.Error{
-			Kind: hostapi.KindInvalid, Message: fmt.Sprintf("evpn.password_file %s holds no password that BGP takes", file),
-			Hint: fmt.Sprintf("one line of 1 to %d printable ASCII characters, without spaces", maxPassword),
-		}
+		return "", hostapi.Errorf(hostapi.KindInvalid, fmt.Sprintf("one line of 1 to %d printable ASCII characters, without spaces", maxPassword),
+			"evpn.password_file %s holds no password that BGP takes", file)
 	}
 	return word, nil
 }

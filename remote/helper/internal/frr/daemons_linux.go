@@ -35,16 +35,14 @@ const zebraConfig = "log syslog warnings\nno zebra nexthop kernel enable\n"
 // the other hosts, and with them the entries of the VTEPs, are gone for a moment.
 func Ensure(ctx context.Context, lock *own.Lock, store own.Store, mark hostapi.Mark, w hostapi.FRR) (changed bool, err error) {
 	if !w.Local.Is4() || w.Port < 0 || w.Port > 1<<16-1 || strings.ContainsFunc(w.Password, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return false, &hostapi.Error{Kind: hostapi.KindInvalid, Message: "a control plane has an IPv4 tunnel end, a TCP port and a password of printable characters"}
+		return false, hostapi.Errorf(hostapi.KindInvalid, "", "a control plane has an IPv4 tunnel end, a TCP port and a password of printable characters")
 	}
 	seen, err := Observe(store, lock.Lab(), true)
 	if err != nil {
 		return false, err
 	}
 	if len(seen.Lacking) > 0 {
-		return false, &hostapi.Error{
-			Kind: hostapi.KindUnsupported, Message: "FRR is not installed (missing: " + strings.Join(seen.Lacking, ", ") + ")", Hint: "`vxorch prepare` installs it",
-		}
+		return false, hostapi.Errorf(hostapi.KindUnsupported, "`vxorch prepare` installs it", "FRR is not installed (missing: %s)", strings.Join(seen.Lacking, ", "))
 	}
 	if len(w.Diff(*seen)) == 0 && !w.Anew {
 		return false, nil
@@ -54,7 +52,7 @@ func Ensure(ctx context.Context, lock *own.Lock, store own.Store, mark hostapi.M
 		return false, err
 	}
 	_ = os.Remove(filepath.Join(dir, "mark")) // until it is whole again
-	if err := noteMade(dir); err != nil {
+	if err := here.note(dir); err != nil {
 		return true, err
 	}
 	if err := stop(ctx, lock.Lab(), dir); err != nil {
@@ -85,7 +83,7 @@ func Remove(ctx context.Context, lock *own.Lock, store own.Store) (changed bool,
 	if err := stop(ctx, lock.Lab(), dir); err != nil {
 		return true, err
 	}
-	removeMade(dir)
+	here.remove(dir)
 	return true, os.RemoveAll(dir)
 }
 
@@ -124,7 +122,7 @@ func write(dir string, w hostapi.FRR) error {
 func account() (uid, gid int, err error) {
 	u, err := user.Lookup("frr")
 	if err != nil {
-		return 0, 0, &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "FRR's user: " + err.Error(), Hint: "install the package frr anew"}
+		return 0, 0, hostapi.Errorf(hostapi.KindUnsupported, "install the package frr anew", "FRR's user: %v", err)
 	}
 	uid, err = strconv.Atoi(u.Uid)
 	if err == nil {
@@ -208,7 +206,7 @@ func stop(ctx context.Context, lab, dir string) error {
 				}
 			}
 			if !running {
-				removeLog(dir, names[i])
+				here.removeLog(dir, names[i])
 				break
 			}
 			switch {
@@ -231,7 +229,7 @@ func sleep(ctx context.Context) error {
 	case <-time.After(interval):
 		return nil
 	case <-ctx.Done():
-		return &hostapi.Error{Kind: hostapi.KindCanceled, Message: context.Cause(ctx).Error()}
+		return hostapi.Errorf(hostapi.KindCanceled, "", "%v", context.Cause(ctx))
 	}
 }
 

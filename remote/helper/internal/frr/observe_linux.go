@@ -88,7 +88,7 @@ func digest(dir string) string {
 // processes lists the daemons of the FRR in dir, by name, and the zebras in this
 // network namespace that are no lab's.
 func processes(dir string) (ours, others []hostapi.Process) {
-	here, err := os.Readlink("/proc/thread-self/ns/net")
+	mine, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {
 		return nil, nil
 	}
@@ -103,7 +103,7 @@ func processes(dir string) (ours, others []hostapi.Process) {
 		if err != nil || !slices.Contains(names, name) || !slices.Contains(places, filepath.Dir(exe)) {
 			continue
 		}
-		if there, err := os.Readlink(process + "/ns/net"); err != nil || there != here {
+		if there, err := os.Readlink(process + "/ns/net"); err != nil || there != mine {
 			continue // a container's
 		}
 		text, err := os.ReadFile(process + "/cmdline")

@@ -10,22 +10,24 @@ import (
 	"strings"
 )
 
-// logs is where daemons keep what they have not logged yet, each in a directory of
-// its own. One that is killed leaves it behind. There is no option for the place.
-const logs = "/var/tmp/frr"
+// traces are directories that daemons make where they are not there, whatever they
+// are told.
+type traces struct {
+	run  string // empty
+	logs string // what each has not logged yet, in a directory of its own, which one that is killed leaves behind
+}
 
-// made are directories that daemons make where they are not there.
-var made = []string{"/run/frr", logs}
+var here = traces{"/run/frr", "/var/tmp/frr"}
 
-// noteMade notes which of them are not there, so that Remove can take them away:
-// a host that has them keeps them.
-func noteMade(dir string) error {
+// note notes which of them are not there, so that Remove can take them away: a host
+// that has them keeps them.
+func (t traces) note(dir string) error {
 	file := filepath.Join(dir, "made")
 	if _, err := os.Lstat(file); err == nil {
 		return nil // by an earlier start, whose daemons have made them
 	}
 	var absent []string
-	for _, path := range made {
+	for _, path := range []string{t.run, t.logs} {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			absent = append(absent, path)
 		}
@@ -33,13 +35,13 @@ func noteMade(dir string) error {
 	return os.WriteFile(file, []byte(strings.Join(absent, "\n")), 0o600)
 }
 
-// removeMade removes those of them that nobody uses. What is left is somebody's.
-func removeMade(dir string) {
+// remove removes those of them that were not there, if nobody uses them.
+func (t traces) remove(dir string) {
 	text, err := os.ReadFile(filepath.Join(dir, "made"))
 	if err != nil {
 		return
 	}
-	for _, path := range made {
+	for _, path := range []string{t.run, t.logs} {
 		for line := range strings.Lines(string(text)) {
 			if strings.TrimSpace(line) == path {
 				_ = os.Remove(path)
@@ -50,7 +52,7 @@ func removeMade(dir string) {
 
 // removeLog removes what a daemon that has ended left of its log. Its pid is its own
 // word, so that one that lives counts as another's.
-func removeLog(dir, name string) {
+func (t traces) removeLog(dir, name string) {
 	text, err := os.ReadFile(filepath.Join(dir, "run", name+".pid"))
 	if err != nil {
 		return
@@ -60,6 +62,6 @@ func removeLog(dir, name string) {
 		return
 	}
 	if _, err := os.Lstat(fmt.Sprintf("/proc/%d", pid)); errors.Is(err, fs.ErrNotExist) {
-		_ = os.RemoveAll(fmt.Sprintf("%s/%s.%d", logs, name, pid))
+		_ = os.RemoveAll(fmt.Sprintf("%s/%s.%d", t.logs, name, pid))
 	}
 }

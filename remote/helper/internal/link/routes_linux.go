@@ -62,7 +62,7 @@ func (b *Batch) Await(ctx context.Context, w hostapi.Routes) (note string, err e
 		select {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
-			return "", &hostapi.Error{Kind: hostapi.KindCanceled, Message: context.Cause(ctx).Error()}
+			return "", hostapi.Errorf(hostapi.KindCanceled, "", "%v", context.Cause(ctx))
 		}
 	}
 }

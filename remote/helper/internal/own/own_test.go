@@ -407,3 +407,38 @@ func FuzzParseIntentTakesOnlyWhatOneWrites(f *testing.F) {
 		}
 	})
 }
+
+func TestDirectoryForAnotherUserCanBeReachedAndNothingElseSeen(t *testing.T) {
+	s := newStore(t)
+	lock := mustLock(t, s, "lu", hostapi.Holder{})
+	var dir string
+	for range 2 { // the second time it is there
+		var err error
+		if dir, err = lock.OpenDir(FRR); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]fs.FileMode{
+		s.Root: 0o711, filepath.Join(s.Root, "lu"): 0o711, dir: 0o711, filepath.Join(s.Root, "lu", "intents"): 0o700, filepath.Join(s.Root, "lu", "lock"): 0o600,
+	} {
+		if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want mode %v", path, info.Mode(), err, want)
+		}
+	}
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+	lock = mustLock(t, s, "lu", hostapi.Holder{}) // it outlives the lock, and is in nobody's way
+	if got, err := s.Remains("lu"); err != nil || len(got) > 0 {
+		t.Errorf("there remain %q, %v; want nothing but what is observed by itself", got, err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(s.Root); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there: %v", s.Root, err)
+	}
+}
