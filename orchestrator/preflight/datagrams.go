@@ -86,85 +86,102 @@ func (j *judge) takesPart(host string) bool {
 
 // port judges all ways by one port: each by the first thing that is wrong.
 func (j *judge) port(port int, ways map[pair]*way) {
-	all := slices.SortedFunc(maps.Keys(ways), byName)
-	bad := map[string]map[pair]bool{}
-	note := func(what string, p pair) {
-		if bad[what] == nil {
-			bad[what] = map[pair]bool{}
-		}
-		bad[what][p] = true
+	v := j.verdicts(ways)
+	for _, g := range among(v.unsent, v.all, from) {
+		j.unsent(port, g, ways[pair{g.host, g.others[0]}].small)
 	}
-	carries := map[pair]int{} // bytes, of those that do not carry a full one
-	var sent, passes []pair   // what let nothing out says nothing of the way, what let nothing through nothing of sizes
-	for _, p := range all {
-		w := ways[p]
-		if j.Came.fate(w.small.ID, p.to) != unsent {
-			sent = append(sent, p)
-		}
-		switch j.Came.fate(w.small.ID, p.to) {
-		case unsent:
-			note("unsent", p)
-		case stopped:
-			note("stopped", p)
-		case lost:
-			if j.Came.fate(w.plain.ID, p.to) == delivered {
-				note("eaten", p)
-			} else {
-				note("lost", p)
-			}
-		case delivered:
-			passes = append(passes, p)
-			if j.Came.fate(w.full.ID, p.to) != delivered {
-				note("small", p)
-				for _, a := range w.ladder {
-					if j.Came.fate(a.ID, p.to) == delivered {
-						carries[p] = max(carries[p], a.Size)
-					}
-				}
-			}
-		}
-	}
-	for _, g := range among(bad["unsent"], all, from) {
-		err := j.Came.Unsent[ways[pair{g.host, g.others[0]}].small.ID]
-		if errors.Is(err, hostapi.ErrPermission) {
-			j.error("firewall", g.host, fmt.Sprintf("its own firewall drops UDP to port %d on the way out", port),
-				fmt.Sprintf("datagrams to %s: %s", names(g.others), err.Message),
-				fmt.Sprintf("nft insert rule inet filter output udp dport %d accept; or iptables -I OUTPUT -p udp --dport %d -j ACCEPT", port, port))
-			continue
-		}
-		j.error("underlay", g.host, fmt.Sprintf("it cannot send from its tunnel address to %s", names(g.others)),
-			fmt.Sprintf("UDP to port %d: %s", port, err.Message), fmt.Sprintf("look at its routes: ip route get %s", ways[pair{g.host, g.others[0]}].small.Datagram.To))
-	}
-	for _, g := range among(bad["stopped"], all, to) {
+	for _, g := range among(v.stopped, v.all, to) {
 		j.error("firewall", g.host, fmt.Sprintf("it drops UDP to port %d on the way in: its own firewall does", port)+OrReversePath,
 			fmt.Sprintf("datagrams of %s come in at %s and are not delivered", names(g.others), j.Ground.Underlays[g.host].Device),
 			fmt.Sprintf("nft insert rule inet filter input udp dport %d accept; or iptables -I INPUT -p udp --dport %d -j ACCEPT", port, port))
 	}
-	for _, g := range among(bad["lost"], sent, either) {
+	for _, g := range among(v.lost, v.sent, either) {
 		j.error("underlay", g.host, fmt.Sprintf("UDP to port %d %s", port, g.between()),
 			"none of the datagrams came, with a VXLAN header or without",
 			fmt.Sprintf("allow UDP to port %d between the hosts: security groups, firewalls and routes on the way", port))
 	}
-	for _, g := range among(bad["eaten"], sent, either) {
+	for _, g := range among(v.eaten, v.sent, either) {
 		j.error("underlay", g.host, fmt.Sprintf("what looks like VXLAN %s", g.between()),
 			fmt.Sprintf("UDP to port %d passes without a VXLAN header and not with one", port),
 			"a network that makes tunnels itself does that (NSX): give the networks another port")
 	}
-	for _, g := range among(bad["small"], passes, either) {
-		least, full := 0, 0
-		for _, p := range g.pairs {
-			if c := carries[p]; least == 0 || c < least {
-				least = c
-			}
-			full = ways[p].full.Size
-		}
-		overhead := j.Ground.Underlays[g.host].Overhead()
-		proof := fmt.Sprintf("packets of %d bytes that must not be fragmented are lost", full)
-		if least > 0 {
-			proof += fmt.Sprintf(", of %d they come", least)
-		}
-		j.error("mtu", g.host, fmt.Sprintf("a full packet %s", g.between()), proof, j.mtuMend(port, least, full, overhead))
+	for _, g := range among(v.narrow, v.passes, either) {
+		j.narrow(port, g, ways)
 	}
+}
+
+// verdicts are the ways by one port, each by what became of its datagrams.
+type verdicts struct {
+	all, sent, passes                    []pair // what let nothing out says nothing of the way, what let nothing through nothing of sizes
+	unsent, stopped, lost, eaten, narrow map[pair]bool
+}
+
+func (j *judge) verdicts(ways map[pair]*way) verdicts {
+	v := verdicts{
+		all:    slices.SortedFunc(maps.Keys(ways), byName),
+		unsent: map[pair]bool{}, stopped: map[pair]bool{}, lost: map[pair]bool{}, eaten: map[pair]bool{}, narrow: map[pair]bool{},
+	}
+	for _, p := range v.all {
+		w := ways[p]
+		small := j.Came.fate(w.small.ID, p.to)
+		if small != unsent {
+			v.sent = append(v.sent, p)
+		}
+		switch small {
+		case unsent:
+			v.unsent[p] = true
+		case stopped:
+			v.stopped[p] = true
+		case lost:
+			if j.Came.fate(w.plain.ID, p.to) == delivered {
+				v.eaten[p] = true
+			} else {
+				v.lost[p] = true
+			}
+		case delivered:
+			v.passes = append(v.passes, p)
+			if j.Came.fate(w.full.ID, p.to) != delivered {
+				v.narrow[p] = true
+			}
+		}
+	}
+	return v
+}
+
+// unsent finds why g's host does not let datagrams out, small among them.
+func (j *judge) unsent(port int, g blame, small Attempt) {
+	err := j.Came.Unsent[small.ID]
+	if errors.Is(err, hostapi.ErrPermission) {
+		j.error("firewall", g.host, fmt.Sprintf("its own firewall drops UDP to port %d on the way out", port),
+			fmt.Sprintf("datagrams to %s: %s", names(g.others), err.Message),
+			fmt.Sprintf("nft insert rule inet filter output udp dport %d accept; or iptables -I OUTPUT -p udp --dport %d -j ACCEPT", port, port))
+		return
+	}
+	j.error("underlay", g.host, fmt.Sprintf("it cannot send from its tunnel address to %s", names(g.others)),
+		fmt.Sprintf("UDP to port %d: %s", port, err.Message), fmt.Sprintf("look at its routes: ip route get %s", small.Datagram.To))
+}
+
+// narrow finds how much passes on g's ways, which do not carry a full packet.
+func (j *judge) narrow(port int, g blame, ways map[pair]*way) {
+	least, full := 0, 0
+	for _, p := range g.pairs {
+		w, carries := ways[p], 0
+		for _, a := range w.ladder {
+			if j.Came.fate(a.ID, p.to) == delivered {
+				carries = max(carries, a.Size)
+			}
+		}
+		if least == 0 || carries < least {
+			least = carries
+		}
+		full = w.full.Size
+	}
+	proof := fmt.Sprintf("packets of %d bytes that must not be fragmented are lost", full)
+	if least > 0 {
+		proof += fmt.Sprintf(", of %d they come", least)
+	}
+	j.error("mtu", g.host, fmt.Sprintf("a full packet %s", g.between()), proof,
+		j.mtuMend(port, least, full, j.Ground.Underlays[g.host].Overhead()))
 }
 
 // mtuMend says how the networks of a port come to fit a way.
