@@ -40,37 +40,9 @@ func (p Plan) WriteText(w io.Writer) error {
 				fmt.Fprintf(&b, "    %s %s\n", signs[step.Op], report.Clean(p.describe(host, step))) // names may be the host's word
 			}
 		}
-		if n := len(phase.Probes); n > 0 {
-			whole, exchanges, isolations, checks := 0, 0, 0, 0
-			for _, p := range phase.Probes {
-				switch {
-				case p.Stage == report.StageCheck:
-					checks++
-				case p.ToNetwork != "":
-					isolations++
-				case p.Whole:
-					whole++
-				case p.TCP != 0:
-					exchanges++
-				}
-			}
-			n -= whole + exchanges + isolations + checks
-			fmt.Fprintf(&b, "  then %s: %d %s", phase.Proof, n, plural(n, "ping", "pings"))
-			if whole > 0 {
-				fmt.Fprintf(&b, ", %d %s of full size", whole, plural(whole, "packet", "packets"))
-			}
-			if exchanges > 0 {
-				fmt.Fprintf(&b, ", %d %s over TCP", exchanges, plural(exchanges, "exchange", "exchanges"))
-			}
-			if isolations > 0 {
-				fmt.Fprintf(&b, ", %d %s of isolation", isolations, plural(isolations, "try", "tries"))
-			}
-			if checks > 0 {
-				fmt.Fprintf(&b, ", %d %s of your own", checks, plural(checks, "check", "checks"))
-			}
-			b.WriteString("\n")
+		if len(phase.Probes) > 0 {
+			fmt.Fprintf(&b, "  then %s: %s\n", phase.Proof, phase.counts())
 		}
-
 	}
 	for _, n := range p.Networks {
 		if n.Why != "" {
@@ -90,6 +62,40 @@ func (p Plan) WriteText(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// counts says how many probes of each sort the phase has.
+func (phase Phase) counts() string {
+	pings, whole, exchanges, isolations, checks := 0, 0, 0, 0, 0
+	for _, p := range phase.Probes {
+		switch {
+		case p.Stage == report.StageCheck:
+			checks++
+		case p.ToNetwork != "":
+			isolations++
+		case p.Whole:
+			whole++
+		case p.TCP != 0:
+			exchanges++
+		default:
+			pings++
+		}
+	}
+	parts := []string{fmt.Sprintf("%d %s", pings, plural(pings, "ping", "pings"))}
+	for _, c := range []struct {
+		n                  int
+		one, many, further string
+	}{
+		{whole, "packet", "packets", "of full size"},
+		{exchanges, "exchange", "exchanges", "over TCP"},
+		{isolations, "try", "tries", "of isolation"},
+		{checks, "check", "checks", "of your own"},
+	} {
+		if c.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s %s", c.n, plural(c.n, c.one, c.many), c.further))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // jsonStep is a step as programs see it: what a step carries to the helper, logins
