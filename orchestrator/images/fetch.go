@@ -223,18 +223,9 @@ func (c Cache) request(ctx context.Context, image inventory.Image, part *os.File
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, image.URL, nil)
+	req, err := c.asking(ctx, image, have)
 	if err != nil {
-		return final("", "%s is no URL to fetch", shown(image.URL))
-	}
-	var of version
-	if have > 0 && (c.readJSON(c.version(image), &of) && of != version{} || image.SHA256 != "") {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
-		if of.Tag != "" {
-			req.Header.Set("If-Range", of.Tag)
-		} else if of.Time != "" {
-			req.Header.Set("If-Range", of.Time)
-		}
+		return err
 	}
 	res, err := c.client().Do(req)
 	if err != nil {
@@ -277,6 +268,24 @@ func (c Cache) request(ctx context.Context, image inventory.Image, part *os.File
 		return io.ErrUnexpectedEOF
 	}
 	return nil
+}
+
+// asking is the request for what comes after the bytes that are here.
+func (c Cache) asking(ctx context.Context, image inventory.Image, have int64) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, image.URL, nil)
+	if err != nil {
+		return nil, final("", "%s is no URL to fetch", shown(image.URL))
+	}
+	var of version
+	if have > 0 && (c.readJSON(c.version(image), &of) && of != version{} || image.SHA256 != "") {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+		if of.Tag != "" {
+			req.Header.Set("If-Range", of.Tag)
+		} else if of.Time != "" {
+			req.Header.Set("If-Range", of.Time)
+		}
+	}
+	return req, nil
 }
 
 // beginAnew empties part for the file that the server has now.
