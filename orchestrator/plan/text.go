@@ -65,17 +65,17 @@ func (p Plan) WriteText(w io.Writer) error {
 }
 
 // counts says how many probes of each sort the phase has.
-func (phase Phase) counts() string {
+func (p Phase) counts() string {
 	pings, whole, exchanges, isolations, checks := 0, 0, 0, 0, 0
-	for _, p := range phase.Probes {
+	for _, pair := range p.Probes {
 		switch {
-		case p.Stage == report.StageCheck:
+		case pair.Stage == report.StageCheck:
 			checks++
-		case p.ToNetwork != "":
+		case pair.ToNetwork != "":
 			isolations++
-		case p.Whole:
+		case pair.Whole:
 			whole++
-		case p.TCP != 0:
+		case pair.TCP != 0:
 			exchanges++
 		default:
 			pings++
