@@ -188,35 +188,13 @@ func (s *session) try(ctx context.Context, token string, e *preflight.Evidence, 
 func (s *session) sendTry(ctx context.Context, token string, e *preflight.Evidence, hosts []string, ids map[uint32]bool) {
 	var mu sync.Mutex
 	s.checkStage(ctx, "send", hosts, func(ctx context.Context, name string, host hostapi.Checker) error {
-		datagrams := e.Try.Outgoing(name, ids)
-		if len(datagrams) == 0 {
-			return nil
-		}
-		u := e.Ground.Underlays[name]
-		unsent, err := host.Send(ctx, hostapi.SendRequest{Token: token, Device: u.Device, Local: u.Local, Datagrams: datagrams})
-		mu.Lock()
-		defer mu.Unlock()
-		for _, x := range unsent {
-			e.Came.Unsent[x.ID] = x.Error
-		}
-		return err
+		return sendDatagrams(ctx, host, token, name, e, ids, &mu)
 	})
 }
 
 func (s *session) hear(ctx context.Context, e *preflight.Evidence, hosts []string) {
 	var mu sync.Mutex
 	s.checkStage(ctx, "hear", hosts, func(ctx context.Context, name string, host hostapi.Checker) error {
-		mu.Lock()
-		ids := slices.DeleteFunc(e.Try.Incoming(name), func(id uint32) bool { return e.Came.Unsent[id] != nil })
-		mu.Unlock()
-		heard, err := host.Heard(ctx, hostapi.HeardRequest{IDs: ids, Patience: tryPatience})
-		delivered := map[uint32]bool{}
-		for _, h := range heard {
-			delivered[h.ID] = h.Delivered
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		e.Came.Heard[name] = delivered
-		return err
+		return hearDatagrams(ctx, host, name, e, &mu)
 	})
 }

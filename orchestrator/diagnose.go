@@ -83,10 +83,19 @@ func (s *session) evidence(ctx context.Context, in plan.Inputs, hosts []string, 
 		return check == nil || check.Deaf != nil
 	})
 	e.Try.Try = preflight.NewTry(e.Ground, listening, 0)
+	try := func(name string, part func(hostapi.Checker) error) {
+		if part(s.host(name).(hostapi.Checker)) != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			e.Try.Lose(name)
+		}
+	}
 	among(hosts, func(name string) {
 		var sending sync.WaitGroup
 		if slices.Contains(listening, name) {
-			sending.Go(func() { s.sendDatagrams(ctx, token, name, &e.Try, &mu) })
+			sending.Go(func() {
+				try(name, func(h hostapi.Checker) error { return sendDatagrams(ctx, h, token, name, &e.Try, nil, &mu) })
+			})
 		}
 		again, indices := diagnose.Again(s.lab, name, probes)
 		if results, err := s.host(name).Probe(ctx, again); err == nil && len(results) == len(indices) {
@@ -101,7 +110,7 @@ func (s *session) evidence(ctx context.Context, in plan.Inputs, hosts []string, 
 	among(hosts, func(name string) {
 		var hearing sync.WaitGroup
 		if slices.Contains(listening, name) {
-			hearing.Go(func() { s.hearDatagrams(ctx, name, &e.Try, &mu) })
+			hearing.Go(func() { try(name, func(h hostapi.Checker) error { return hearDatagrams(ctx, h, name, &e.Try, &mu) }) })
 		}
 		after, err := s.inspect(ctx, name, probes, e.Ground, neighbours)
 		hearing.Wait()
@@ -140,38 +149,4 @@ func (s *session) listen(ctx context.Context, token, name string, ground plan.Gr
 		return nil
 	}
 	return &check
-}
-
-func (s *session) sendDatagrams(ctx context.Context, token, name string, e *preflight.Evidence, mu *sync.Mutex) {
-	datagrams := e.Try.Outgoing(name, nil)
-	if len(datagrams) == 0 {
-		return
-	}
-	u := e.Ground.Underlays[name]
-	unsent, err := s.host(name).(hostapi.Checker).Send(ctx, hostapi.SendRequest{Token: token, Device: u.Device, Local: u.Local, Datagrams: datagrams})
-	mu.Lock()
-	defer mu.Unlock()
-	for _, x := range unsent {
-		e.Came.Unsent[x.ID] = x.Error
-	}
-	if err != nil {
-		e.Lose(name)
-	}
-}
-
-func (s *session) hearDatagrams(ctx context.Context, name string, e *preflight.Evidence, mu *sync.Mutex) {
-	mu.Lock()
-	ids := slices.DeleteFunc(e.Try.Incoming(name), func(id uint32) bool { return e.Came.Unsent[id] != nil })
-	mu.Unlock()
-	heard, err := s.host(name).(hostapi.Checker).Heard(ctx, hostapi.HeardRequest{IDs: ids, Patience: tryPatience})
-	delivered := map[uint32]bool{}
-	for _, h := range heard {
-		delivered[h.ID] = h.Delivered
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	e.Came.Heard[name] = delivered
-	if err != nil {
-		e.Lose(name)
-	}
 }
