@@ -2,6 +2,7 @@ package diagnose_test
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -157,5 +158,26 @@ func TestAllHostsAreLookedIntoForALeak(t *testing.T) {
 	p.Result, p.Received = report.Fail, 1
 	if hosts := diagnose.Hosts(lab, []report.Probe{p}); len(hosts) != 3 {
 		t.Errorf("hosts %q, want all three", hosts)
+	}
+}
+
+// In the name of a VM its bridge asks: by that MAC a leak is found.
+func TestABridgeAsksInTheNameOfAVM(t *testing.T) {
+	lab, err := inventory.Parse("lab.yaml", []byte(apartText+"images: {i: {path: /i}}\nvms: {v: {host: a, network: blue}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := report.Probe{
+		Kind: report.KindIsolation, Network: "blue", From: "v", FromHost: "a", To: "r", ToHost: "b", ToNetwork: "red", Received: 1, Result: report.Fail,
+	}
+	mac := inventory.DeriveMAC("lu", "bridge", "blue", "a")
+	if req := diagnose.Request(lab, "b", []report.Probe{p}, nil); !slices.Contains(req.MACs, mac) || !slices.Contains(req.MACs, lab.Containers[1].Interfaces[0].MAC) {
+		t.Errorf("MACs %q, want %s and that of r among them", req.MACs, mac)
+	}
+	found := diagnose.Findings(lab, []report.Probe{p}, diagnose.Evidence{
+		Facts: map[string]hostapi.Facts{"b": {}}, After: map[string]hostapi.Inspection{"b": {Entries: []hostapi.FDBEntry{{Link: "leak1", MAC: mac}}}},
+	})
+	if len(found) != 1 || found[0].Host != "b" || !strings.Contains(found[0].Cause, "joined by leak1") {
+		t.Errorf("found %+v, want leak1 of b", found)
 	}
 }

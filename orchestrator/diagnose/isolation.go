@@ -27,7 +27,7 @@ func (d *doctor) leaking(p path) *report.Finding {
 // came by.
 func (d *doctor) leak(p report.Probe) *report.Finding {
 	l := leak{Probe: p, networks: [2]inventory.Network{d.lab.Network(p.Network), d.lab.Network(p.ToNetwork)}}
-	l.macs = [2]string{d.macOf(p.From, p.Network), d.macOf(p.To, p.ToNetwork)}
+	l.macs = [2]string{askerMAC(d.lab, p), macOf(d.lab, p.To, p.ToNetwork)}
 	for _, host := range slices.Sorted(maps.Keys(d.Facts)) {
 		found := d.strayVTEP(l, host)
 		if found == nil {
@@ -166,8 +166,18 @@ func whose(local netip.Addr, d *doctor) string {
 	return local.String()
 }
 
+// askerMAC is the MAC that a probe of isolation was asked with: a container's, or in
+// the name of a VM its bridge's.
+func askerMAC(lab *inventory.Lab, p report.Probe) string {
+	if slices.ContainsFunc(lab.VMs, func(vm inventory.VM) bool { return vm.Name == p.From }) {
+		return inventory.DeriveMAC(lab.Name, "bridge", p.Network, p.FromHost)
+	}
+	return macOf(lab, p.From, p.Network)
+}
+
 // macOf is a workload's MAC in a network.
-func (d *doctor) macOf(name, network string) (mac string) {
+func macOf(lab *inventory.Lab, name, network string) (mac string) {
+	d := doctor{lab: lab}
 	d.legs(path{Probe: report.Probe{Network: network}}, func(e end) {
 		if e.name == name {
 			mac = e.leg.MAC

@@ -56,6 +56,9 @@ func Request(lab *inventory.Lab, host string, probes []report.Probe, seen []host
 			continue
 		}
 		ends[p.From], ends[p.To] = true, true
+		if p.Leaked() {
+			req.MACs = append(req.MACs, askerMAC(lab, p))
+		}
 		if a, err := netip.ParseAddr(p.Address); err == nil && !slices.Contains(req.Addresses, a) {
 			req.Addresses = append(req.Addresses, a)
 		}

@@ -417,8 +417,8 @@ func (b *bench) probe() {
 		}
 	}
 	lasting := exchange
-	lasting.TCP = &hostapi.TCPExchange{Port: 24792, Bytes: 1 << 16, For: 100 * time.Millisecond}
-	serving.TCP = &hostapi.TCPExchange{Port: 24792, Bytes: 1 << 16, For: 100 * time.Millisecond, Serve: true}
+	lasting.TCP = &hostapi.TCPExchange{Port: 24792, Bytes: 1 << 16, For: 400 * time.Millisecond}
+	serving.TCP = &hostapi.TCPExchange{Port: 24792, Bytes: 1 << 16, For: 400 * time.Millisecond, Serve: true}
 	for i, r := range b.probes(lasting, serving) {
 		if r.Error != nil || r.Received != 1 || i == 0 && (r.BitRate <= 0 || r.Bytes <= 0) {
 			b.Errorf("side %d of an exchange that lasts: %+v, want it done and measured", i, r)

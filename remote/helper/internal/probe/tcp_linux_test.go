@@ -70,7 +70,7 @@ func TestOneSideServesSeveral(t *testing.T) {
 // One side serves an exchange that lasts and one that does not at the same time.
 func TestExchangeForATimeTellsHowFastDataCame(t *testing.T) {
 	serving, lasting, once := exchangeWith(24797, true), exchangeWith(24797, false), exchangeWith(24797, false)
-	serving.TCP.Clients, serving.TCP.For, lasting.TCP.For = 2, 200*time.Millisecond, 200*time.Millisecond
+	serving.TCP.Clients, serving.TCP.For, lasting.TCP.For = 2, 400*time.Millisecond, 400*time.Millisecond
 	for _, p := range []*hostapi.Probe{&serving, &lasting, &once} {
 		p.Tries = 3
 	}
