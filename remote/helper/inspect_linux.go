@@ -23,7 +23,7 @@ func (h *host) Inspect(ctx context.Context, req hostapi.InspectRequest) (hostapi
 	}
 	out.Drops, out.Counters = append(survey.Drops(), survey.LegacyDrops(ctx)...), survey.Counters()
 	if req.BGP != nil {
-		out.BGP = frr.Inspect(h.store, *req.BGP)
+		out.BGP = frr.Inspect(ctx, h.store, *req.BGP)
 	}
 	return out, nil
 }

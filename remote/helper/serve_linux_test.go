@@ -240,6 +240,22 @@ func TestHelperIsSmall(t *testing.T) {
 	}
 }
 
+// TestHelperDoesWithoutAResolver holds that nothing in it takes names for
+// addresses: net.Dial and what else does brings 200 kB of DNS with it, where
+// net.Dialer's DialUnix and DialTCP do not.
+func TestHelperDoesWithoutAResolver(t *testing.T) {
+	content, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(content, []byte("net.(*Dialer).DialUnix")) {
+		t.Fatal("the binary does not tell the functions that it has: this test would prove nothing")
+	}
+	if bytes.Contains(content, []byte("net.(*Resolver).lookupIPAddr")) {
+		t.Error("vxhelper has net.Resolver in it")
+	}
+}
+
 func TestWrongUseIsExplained(t *testing.T) {
 	for name, args := range map[string][]string{
 		"nothing":        nil,

@@ -2,6 +2,7 @@ package frr
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +23,7 @@ const (
 )
 
 // Inspect asks the lab's bgpd what it knows. What it does not tell is left out.
-func Inspect(store own.Store, q hostapi.BGPQuery) *hostapi.BGPState {
+func Inspect(ctx context.Context, store own.Store, q hostapi.BGPQuery) *hostapi.BGPState {
 	dir, err := store.Path(q.Lab, own.FRR)
 	if err != nil {
 		return nil
@@ -35,14 +35,14 @@ func Inspect(store own.Store, q hostapi.BGPQuery) *hostapi.BGPState {
 			State  string `json:"bgpState"`
 			Reason string `json:"lastNotificationReason"`
 		}
-		if ask(run, fmt.Sprintf("show bgp neighbors %s json", peer), &answer) == nil {
+		if ask(ctx, run, fmt.Sprintf("show bgp neighbors %s json", peer), &answer) == nil {
 			row := answer[peer.String()]
 			state.Peers = append(state.Peers, hostapi.BGPPeer{Address: peer, State: row.State, Reason: row.Reason})
 		}
 	}
 	for _, vni := range q.VNIs {
 		var routes map[string]json.RawMessage // "[3]:[0]:[32]:[192.0.2.11]": {…}
-		if ask(run, fmt.Sprintf("show bgp l2vpn evpn route vni %d type multicast json", vni), &routes) != nil {
+		if ask(ctx, run, fmt.Sprintf("show bgp l2vpn evpn route vni %d type multicast json", vni), &routes) != nil {
 			continue
 		}
 		row := hostapi.EVPNState{VNI: vni}
@@ -51,7 +51,7 @@ func Inspect(store own.Store, q hostapi.BGPQuery) *hostapi.BGPState {
 				row.Ends = append(row.Ends, end)
 			}
 		}
-		slices.SortFunc(row.Ends, netip.Addr.Compare)
+		hostapi.SortFunc(row.Ends, netip.Addr.Compare)
 		state.VNIs = append(state.VNIs, row)
 	}
 	return state
@@ -60,8 +60,9 @@ func Inspect(store own.Store, q hostapi.BGPQuery) *hostapi.BGPState {
 // ask has bgpd run a command that shows something, as vtysh does: the command ends
 // with a NUL, the answer with three and a status (vtysh_client_run in FRR's
 // vtysh/vtysh.c).
-func ask(run, command string, answer any) error {
-	conn, err := net.DialTimeout("unix", filepath.Join(run, hostapi.BGPD+".vty"), askPatience)
+func ask(ctx context.Context, run, command string, answer any) error {
+	dialer := net.Dialer{Timeout: askPatience}
+	conn, err := dialer.DialUnix(ctx, "unix", nil, &net.UnixAddr{Name: filepath.Join(run, hostapi.BGPD+".vty"), Net: "unix"})
 	if err != nil {
 		return err
 	}
