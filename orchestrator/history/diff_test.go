@@ -17,13 +17,15 @@ func TestCompare(t *testing.T) {
 				RTT: report.RTT{Min: 1, Avg: 1, Max: 1}, Result: report.Pass,
 			}
 		}
+		throughput := probe("a", "b")
+		throughput.Kind, throughput.Stage, throughput.Port, throughput.RTT, throughput.Throughput = report.KindThroughput, report.StageCheck, 30000, report.RTT{Avg: 1001}, 900
 		return &report.Result{
 			Lab: "lu", Verb: "deploy", Result: report.Pass, Seconds: 4, Run: 1,
 			Hosts: []report.Host{
 				{Name: "h1", Address: "192.0.2.1", Result: report.OK, Stages: []report.Stage{{Name: "connect", Result: report.OK, Seconds: 0.1}, {Name: "guest", Result: report.OK, Seconds: 3}}},
 				{Name: "h2", Address: "192.0.2.2", Result: report.OK},
 			},
-			Probes: []report.Probe{probe("a", "b"), probe("b", "a")},
+			Probes: []report.Probe{probe("a", "b"), probe("b", "a"), throughput},
 			Topology: report.Topology{
 				Networks:  []report.Network{{Name: "n", VNI: 7, Port: 4789, Flood: "multicast", Subnet: "10.0.0.0/24", MTU: 1450}},
 				Endpoints: []report.Endpoint{{Name: "a", Kind: "container", Host: "h1", Network: "n", Address: "10.0.0.1"}},
@@ -52,7 +54,10 @@ func TestCompare(t *testing.T) {
 			"slower run as a whole: 4.00 s / 9.00 s", "slower stage guest on h1: 3.00 s / 8.00 s",
 			"slower probe ping b -> a in n: 1.00 ms / 2.50 ms",
 		}},
-		"a stage of another verb": {func(r *report.Result) { r.Verb, r.Hosts[0].Stages[1].Seconds = "verify", 8 }, nil},
+		"throughput": {func(r *report.Result) { r.Probes[2].Throughput = 400 },
+			[]string{"slower probe throughput a -> b b check of port 30000 in n: 900 Mbit/s / 400 Mbit/s"}},
+		"throughput by less than half": {func(r *report.Result) { r.Probes[2].Throughput = 700 }, nil},
+		"a stage of another verb":      {func(r *report.Result) { r.Verb, r.Hosts[0].Stages[1].Seconds = "verify", 8 }, nil},
 		"what is new and gone": {func(r *report.Result) {
 			r.Hosts[1].Name = "h3"
 			r.Topology.Endpoints[0].Name = "c"
