@@ -41,23 +41,10 @@ func (s *session) diagnosed(ctx context.Context, in plan.Inputs, o Outcome) Outc
 // the underlay; what they count now, and what came.
 func (s *session) evidence(ctx context.Context, in plan.Inputs, hosts []string, probes []report.Probe) diagnose.Evidence {
 	e := diagnose.Evidence{
-		Facts: map[string]hostapi.Facts{}, Before: map[string]hostapi.Inspection{}, After: map[string]hostapi.Inspection{},
+		Facts: s.observeAgain(ctx, in, hosts), Before: map[string]hostapi.Inspection{}, After: map[string]hostapi.Inspection{},
 		Again: map[int]hostapi.ProbeResult{},
 	}
 	var mu sync.Mutex
-	peers := s.resolvePeers(ctx)
-	among(hosts, func(name string) {
-		req := plan.Request(s.lab, name, in)
-		if req.Peers = peers(name); req.Virt != nil {
-			req.Virt.Images = nil
-		}
-		facts, err := s.host(name).Observe(ctx, req)
-		mu.Lock()
-		defer mu.Unlock()
-		if err == nil {
-			e.Facts[name] = facts
-		}
-	})
 	hosts = slices.Sorted(maps.Keys(e.Facts))
 	in.Known = s.lastKnown(s.recall())
 	_, e.Problems = plan.Deploy(s.lab, e.Facts, in)
@@ -121,6 +108,26 @@ func (s *session) evidence(ctx context.Context, in plan.Inputs, hosts []string, 
 		}
 	})
 	return e
+}
+
+// observeAgain reads how hosts stand after a run; one that does not say is left out.
+func (s *session) observeAgain(ctx context.Context, in plan.Inputs, hosts []string) map[string]hostapi.Facts {
+	all := map[string]hostapi.Facts{}
+	var mu sync.Mutex
+	peers := s.resolvePeers(ctx)
+	among(hosts, func(name string) {
+		req := plan.Request(s.lab, name, in)
+		if req.Peers = peers(name); req.Virt != nil {
+			req.Virt.Images = nil
+		}
+		facts, err := s.host(name).Observe(ctx, req)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			all[name] = facts
+		}
+	})
+	return all
 }
 
 func (s *session) inspect(ctx context.Context, name string, probes []report.Probe, ground plan.Ground, seen []hostapi.Neighbour) (hostapi.Inspection, error) {
