@@ -181,15 +181,15 @@ func answer(ctx context.Context, conn net.Conn, during time.Duration) (time.Dura
 		}
 	}
 	var came, before int64 // before: in the first half
-	var middle time.Time
+	middle, second := began.Add(during/2), false
 	var sum uint32
 	data := make([]byte, 64<<10)
 	for {
 		n, err := conn.Read(data)
 		came += int64(n)
 		sum = crc32.Update(sum, crc32.IEEETable, data[:n])
-		if middle.IsZero() && time.Since(began) >= during/2 {
-			before, middle = came, time.Now()
+		if !second && !time.Now().Before(middle) {
+			before, second = came, true
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
 			break
@@ -199,7 +199,7 @@ func answer(ctx context.Context, conn net.Conn, during time.Duration) (time.Dura
 		}
 	}
 	took := time.Since(began)
-	rate := float64(8*(came-before)) / max(time.Since(middle), 1).Seconds()
+	rate := float64(8*(came-before)) / max(time.Since(middle), 1).Seconds() // of a whole half and no burst
 	reply := binary.BigEndian.AppendUint64(nil, uint64(came))
 	reply = binary.BigEndian.AppendUint32(reply, sum)
 	if _, err := conn.Write(binary.BigEndian.AppendUint64(reply, uint64(rate))); err != nil {
