@@ -61,7 +61,8 @@ func (t traces) removeLog(dir, name string) {
 	if err != nil || pid < 1 {
 		return
 	}
-	if _, err := os.Lstat(fmt.Sprintf("/proc/%d", pid)); errors.Is(err, fs.ErrNotExist) {
+	// Of one that has ended, and that nobody has waited for yet, there is no exe.
+	if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); errors.Is(err, fs.ErrNotExist) {
 		_ = os.RemoveAll(fmt.Sprintf("%s/%s.%d", t.logs, name, pid))
 	}
 }
