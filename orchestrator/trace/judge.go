@@ -170,17 +170,18 @@ func (p *Path) follow(e Evidence) *flights {
 		entries = append(entries, entry{c, packets.Parse(c.Data)})
 	}
 	slices.SortStableFunc(entries, func(x, y entry) int { return x.Time.Compare(y.Time) })
-	var id *[2]uint16 // of a ping that bears no mark: the first one's that left
+	// Of a ping that bears no mark: the first one that left. Where clocks differ it
+	// may seem to have arrived before.
+	left := slices.IndexFunc(entries, func(x entry) bool {
+		return x.Hop == 0 && x.Kind == packets.Request && x.From == a.Address && x.To == b.Address
+	})
 	for _, x := range entries {
 		hop := p.Hops[x.Hop]
 		echo := func() bool {
 			if p.From.guest == nil {
 				return bytes.HasPrefix(x.Payload, e.Mark)
 			}
-			if id == nil && x.Kind == packets.Request && x.Hop == 0 {
-				id = &[2]uint16{x.ID, x.Seq}
-			}
-			return id != nil && *id == [2]uint16{x.ID, x.Seq}
+			return left >= 0 && x.ID == entries[left].ID && x.Seq == entries[left].Seq
 		}
 		var flight *Flight
 		switch between := [2]netip.Addr{x.From, x.To}; {

@@ -289,6 +289,25 @@ func TestWhereAQuestionWasToGo(t *testing.T) {
 	}
 }
 
+// A guest's ping bears no mark, and where clocks are known but within some time it
+// may seem to have arrived before it left.
+func TestAGuestsPingIsFollowedThoughClocksDiffer(t *testing.T) {
+	path, e := find(t, "vm1", "cn1"), evidence()
+	e.Probe = hostapi.ProbeResult{Sent: 1, Received: 1, RTT: time.Millisecond}
+	for hop, leaves := range []bool{false, true, true, false, false, true, false} {
+		at := began.Add(time.Duration(10*hop) * time.Microsecond)
+		if hop < 3 { // on host2
+			at = at.Add(3*time.Second + 50*time.Microsecond)
+		}
+		frame := echo(8, path.From.Address.String(), path.To.Address.String(), "", hop == 2 || hop == 3)
+		e.Packets = append(e.Packets, trace.Copy{Hop: hop, Packet: hostapi.Packet{Time: at, Outgoing: leaves, Data: frame}})
+	}
+	r := trace.Judge(path, e)
+	if len(r.Flights) != 1 || len(r.Flights[0].Seen) != len(path.Hops) {
+		t.Errorf("of %d hops: %+v", len(path.Hops), r.Flights)
+	}
+}
+
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
