@@ -57,33 +57,63 @@ func Inspect(ctx context.Context, store own.Store, q hostapi.BGPQuery) *hostapi.
 	return state
 }
 
-// ask has bgpd run a command that shows something, as vtysh does: the command ends
-// with a NUL, the answer with three and a status (vtysh_client_run in FRR's
-// vtysh/vtysh.c).
+// Reconnect has the lab's bgpd begin its sessions anew. A reflector that takes two
+// connections of a host which gave the first one up may hold on to a session that
+// it never says anything in (seen of FRR 8.4.4, on busy machines): only its end
+// helps. What cannot be done shows in what does not come.
+func Reconnect(ctx context.Context, store own.Store, lab string) {
+	if dir, err := store.Path(lab, own.FRR); err == nil {
+		_, _ = converse(ctx, filepath.Join(dir, "run"), "enable", "clear bgp *")
+	}
+}
+
+// ask has bgpd run a command that shows something.
 func ask(ctx context.Context, run, command string, answer any) error {
-	dialer := net.Dialer{Timeout: askPatience}
-	conn, err := dialer.DialUnix(ctx, "unix", nil, &net.UnixAddr{Name: filepath.Join(run, hostapi.BGPD+".vty"), Net: "unix"})
+	text, err := converse(ctx, run, command)
 	if err != nil {
 		return err
 	}
+	return json.Unmarshal(text, answer)
+}
+
+// converse has bgpd run commands, as vtysh does, and gives what the last one says:
+// a command ends with a NUL, an answer with three and a status (vtysh_client_run in
+// FRR's vtysh/vtysh.c).
+func converse(ctx context.Context, run string, commands ...string) ([]byte, error) {
+	dialer := net.Dialer{Timeout: askPatience}
+	conn, err := dialer.DialUnix(ctx, "unix", nil, &net.UnixAddr{Name: filepath.Join(run, hostapi.BGPD+".vty"), Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(askPatience)); err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := io.WriteString(conn, command+"\x00"); err != nil {
-		return err
+	var said []byte
+	for _, command := range commands {
+		if _, err := io.WriteString(conn, command+"\x00"); err != nil {
+			return nil, err
+		}
+		if said, err = hear(conn); err != nil {
+			return nil, err
+		}
 	}
+	return said, nil
+}
+
+// hear reads one answer.
+func hear(r io.Reader) ([]byte, error) {
 	var text bytes.Buffer
 	piece := make([]byte, 64<<10)
 	for text.Len() < maxAnswer {
-		n, err := conn.Read(piece)
+		n, err := r.Read(piece)
 		text.Write(piece[:n])
-		if body, _, found := bytes.Cut(text.Bytes(), []byte{0, 0, 0}); found {
-			return json.Unmarshal(body, answer)
+		if body, status, found := bytes.Cut(text.Bytes(), []byte{0, 0, 0}); found && len(status) > 0 {
+			return body, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return errors.New("an answer without end")
+	return nil, errors.New("an answer without end")
 }

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,13 +16,16 @@ import (
 const (
 	lookEvery  = 50 * time.Millisecond // for routes that are awaited
 	speakEvery = 20                    // looks, after which the host's own endpoints are told anew
+	deafAfter  = 100                   // looks without any route, after which something is wrong
 	maxMissing = 8                     // routes that a note names
 )
 
 // Await waits until a VTEP of the lab's and its bridge have what w says, and tells
 // how long that took, or what is missing still. It has the bridge know the host's
 // own endpoints, since who has not sent a frame is unknown to it and to the others.
-func (b *Batch) Await(ctx context.Context, w hostapi.Routes) (note string, err error) {
+// deaf is called once, after five seconds in which not one of the others' tunnel
+// ends has come.
+func (b *Batch) Await(ctx context.Context, w hostapi.Routes, deaf func()) (note string, err error) {
 	vtep, err := b.look(w.VTEP)
 	switch {
 	case err != nil:
@@ -58,6 +62,11 @@ func (b *Batch) Await(ctx context.Context, w hostapi.Routes) (note string, err e
 				missing, more = missing[:maxMissing], fmt.Sprintf(" and %d more", left)
 			}
 			return fmt.Sprintf("%s does not know after %s: %s%s", w.VTEP, w.Patience, strings.Join(missing, ", "), more), nil
+		}
+		if n == deafAfter && len(w.Ends) > 0 && !slices.ContainsFunc(entries, func(e hostapi.ForwardingEntry) bool {
+			return e.Kind == hostapi.EntryFlood && slices.Contains(w.Ends, e.Addr)
+		}) {
+			deaf()
 		}
 		select {
 		case <-time.After(lookEvery):
