@@ -50,14 +50,14 @@ func (d *deployment) settleEVPN() {
 			})
 		}
 	}
-	for _, reflector := range d.lab.EVPN.Reflectors {
-		if _, known := d.tunnelEnd(reflector); !known {
-			d.problems = append(d.problems, &Problem{
-				d.hosts[0], fmt.Sprintf("the tunnel address of reflector %s is not known, since it is not at hand and nothing was deployed to it yet", reflector),
-				fmt.Sprintf("deploy to %s too, set hosts.%s.vtep, or name other evpn.reflectors", reflector, reflector),
-			})
-		}
+	reflectors := d.lab.EVPN.Reflectors
+	if slices.ContainsFunc(reflectors, func(host string) bool { _, known := d.tunnelEnd(host); return known }) {
+		return // the hosts get to know another one by the deploy that does
 	}
+	d.problems = append(d.problems, &Problem{
+		reflectors[0], fmt.Sprintf("no reflector's tunnel address is known (%s), since none is at hand and nothing was deployed to them yet", strings.Join(reflectors, ", ")),
+		fmt.Sprintf("deploy to %s too, set hosts.%s.vtep, or name other evpn.reflectors", reflectors[0], reflectors[0]),
+	})
 }
 
 // refuseFRR finds what keeps the lab's control plane off a host.

@@ -174,7 +174,7 @@ func TestEVPNIsRefused(t *testing.T) {
 func TestEVPNNeedsTunnelEndsThatAreKnownAndIPv4(t *testing.T) {
 	part := map[string]hostapi.Facts{"host3": threeHosts()["host3"]}
 	_, problems := plan.Deploy(parse(t, withThird(evpn(""))), part, plan.Inputs{})
-	if len(problems) != 2 || !strings.Contains(problems[0].Message, "reflector host1 is not known") {
+	if len(problems) != 1 || problems[0].Host != "host1" || !strings.Contains(problems[0].Message, "no reflector's tunnel address is known (host1, host2)") {
 		t.Errorf("problems %v, want that neither reflector is known", problems)
 	}
 	known := plan.Inputs{Known: bareHosts()}
@@ -184,6 +184,26 @@ func TestEVPNNeedsTunnelEndsThatAreKnownAndIPv4(t *testing.T) {
 	six := map[string]hostapi.Facts{"host1": bare6("fd00::1", "fd00::2"), "host2": bare6("fd00::2", "fd00::1")}
 	if _, problems := plan.Deploy(parse(t, evpn("")), six, plan.Inputs{}); len(problems) != 2 || !strings.Contains(problems[0].Message, "needs an IPv4 underlay") {
 		t.Errorf("problems %v, want that IPv6 is refused on both", problems)
+	}
+}
+
+func TestOneReflectorThatIsKnownWillDo(t *testing.T) {
+	lab := parse(t, withThird(evpn("")))
+	part := threeHosts()
+	delete(part, "host2")
+	first := deploy(t, lab, part)
+	for host, want := range map[string]int{"host1": 0, "host3": 1} {
+		if n := strings.Count(frrOf(first, host).Config, " peer-group reflectors\n"); n != want {
+			t.Errorf("%s speaks with %d reflectors, want %d:\n%s", host, n, want, frrOf(first, host).Config)
+		}
+	}
+	facts := built(part, first)
+	facts["host2"] = threeHosts()["host2"]
+	then := deploy(t, lab, facts)
+	for _, host := range []string{"host1", "host3"} {
+		if w := frrOf(then, host); w == nil || !strings.Contains(w.Config, "neighbor 10.0.0.2 peer-group") {
+			t.Errorf("%s is not told of the reflector that is there now: %+v", host, w)
+		}
 	}
 }
 
