@@ -109,20 +109,42 @@ func (d *deployment) controlPlanes() map[string][]hostapi.Step {
 	}
 	// All run as planned. One whose entries were taken away does not write them again;
 	// those of VTEPs that are about to change come by themselves.
-	for _, host := range d.hosts {
-		for _, network := range d.networks {
-			vtep := findLink(d.facts[host], network.VXLAN)
-			if !byBGP(network) || d.newTunnels[network.Name] || vtep == nil || vtep.VXLAN == nil || vtep.VXLAN.Forwarding.Flood >= len(d.hosts)-1 || steps[host] != nil {
+	for _, network := range d.networks {
+		if !byBGP(network) || d.newTunnels[network.Name] {
+			continue
+		}
+		knows := map[string]int{}
+		for _, host := range d.hosts {
+			if vtep := findLink(d.facts[host], network.VXLAN); vtep != nil && vtep.VXLAN != nil {
+				knows[host] = vtep.VXLAN.Forwarding.Flood
+			}
+		}
+		for host, ends := range knows {
+			if steps[host] != nil || ends >= len(d.hosts)-1 || !lags(host, knows) {
 				continue
 			}
 			want := d.frr(host)
 			want.Anew = true
 			steps[host] = []hostapi.Step{{Op: hostapi.Update, FRR: &want, Changes: []hostapi.Change{{
-				Property: "flood list of " + network.VXLAN, From: fmt.Sprint(vtep.VXLAN.Forwarding.Flood), To: fmt.Sprint(len(d.hosts) - 1),
+				Property: "flood list of " + network.VXLAN, From: fmt.Sprint(ends), To: fmt.Sprint(len(d.hosts) - 1),
 			}}}}
 		}
 	}
 	return steps
+}
+
+// lags tells of a host that knows less than the others whether that is its own
+// fault: it knows no tunnel end at all, or fewer than most others do. Where all lack
+// the same one, that one's host is sick, and to begin anew on those that work would
+// empty their tables for nothing.
+func lags(host string, knows map[string]int) bool {
+	more := 0
+	for _, ends := range knows {
+		if ends > knows[host] {
+			more++
+		}
+	}
+	return knows[host] == 0 || 2*more > len(knows)-1
 }
 
 // controlPlane plans the lab's FRR on a host: nothing where it runs as planned.

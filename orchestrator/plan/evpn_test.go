@@ -1,11 +1,13 @@
 package plan_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
+	"vxorch/inventory"
 	"vxorch/orchestrator/plan"
 	"vxorch/remote/hostapi"
 )
@@ -204,6 +206,55 @@ func TestOneReflectorThatIsKnownWillDo(t *testing.T) {
 		if w := frrOf(then, host); w == nil || !strings.Contains(w.Config, "neighbor 10.0.0.2 peer-group") {
 			t.Errorf("%s is not told of the reflector that is there now: %+v", host, w)
 		}
+	}
+}
+
+// knowing are three hosts or four with the lab, whose VTEPs know so many tunnel ends.
+func knowing(t *testing.T, ends ...int) (lab *inventory.Lab, facts map[string]hostapi.Facts) {
+	text := withThird(evpn(""))
+	facts = threeHosts()
+	if len(ends) == 4 {
+		text = strings.Replace(text, "networks:", "  host4: {address: 10.0.0.4}\nnetworks:", 1)
+		facts["host4"] = bare("10.0.0.4", "10.0.0.1")
+	}
+	lab = parse(t, text)
+	facts = built(facts, deploy(t, lab, facts))
+	for i, n := range ends {
+		link(facts[fmt.Sprintf("host%d", i+1)], "vxlan0").VXLAN.Forwarding.Flood = n
+	}
+	return lab, facts
+}
+
+func TestOnlyWhoLacksWhatOthersHaveBeginsAnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends []int // of host1, which reflects, as host2 does, and so on
+		want []string
+	}{
+		"all know all":                         {[]int{2, 2, 2}, nil},
+		"one hears and tells nothing":          {[]int{1, 1, 0}, []string{"host3"}},
+		"one hears nothing":                    {[]int{2, 2, 0}, []string{"host3"}},
+		"one tells nothing":                    {[]int{1, 1, 2}, nil},
+		"a reflector hears nothing":            {[]int{0, 2, 2}, []string{"host1"}},
+		"a reflector lacks one":                {[]int{1, 2, 2}, []string{"host1"}},
+		"nobody knows anybody":                 {[]int{0, 0, 0}, []string{"host1", "host2", "host3"}},
+		"of four, one hears and tells nothing": {[]int{2, 2, 2, 0}, []string{"host4"}},
+		"of four, one tells nothing":           {[]int{2, 2, 2, 3}, nil},
+		"of four, one lacks one":               {[]int{3, 3, 2, 3}, []string{"host3"}},
+		"of four, two hear nothing":            {[]int{3, 3, 0, 0}, []string{"host3", "host4"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lab, facts := knowing(t, c.ends...)
+			p := deploy(t, lab, facts)
+			var got []string
+			for host := range facts {
+				if w := frrOf(p, host); w != nil && w.Anew {
+					got = append(got, host)
+				}
+			}
+			if slices.Sort(got); !slices.Equal(got, c.want) {
+				t.Errorf("%v begin anew, want %v", got, c.want)
+			}
+		})
 	}
 }
 
