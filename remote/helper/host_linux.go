@@ -190,7 +190,7 @@ func (h *host) Apply(ctx context.Context, b hostapi.Batch) (result hostapi.Batch
 			changed, err = frr.Ensure(ctx, lock, h.store, mark, *step.FRR)
 			return changed, "", err
 		case step.Routes != nil:
-			note, err = batch.Await(ctx, *step.Routes, func() { frr.Reconnect(ctx, h.store, lock.Lab()) })
+			note, err = batch.Await(ctx, *step.Routes, b.Steps, func() { frr.Reconnect(ctx, h.store, lock.Lab()) })
 			return false, note, err
 		}
 		changed, err = batch.Do(step)

@@ -97,7 +97,8 @@ func (w FRR) Diff(f FRRFacts) []Change {
 }
 
 // Routes is what a VTEP is to have learnt from the others by BGP. It is waited
-// for: what has not come within Patience is in the result's note.
+// for: what has not come within Patience, counted from the batch's first wait, is in
+// the result's note.
 type Routes struct {
 	VTEP   string `json:"vtep"`
 	Bridge string `json:"bridge"`

@@ -44,6 +44,7 @@ type Batch struct {
 	// The intents that an earlier run left when it died.
 	left    []own.Intent
 	removed bool // a namespace was
+	waiting waiting
 	// afterCreate, if not nil, is called when an object exists that does not
 	// bear its mark yet. Tests die there.
 	afterCreate func(kind, name string)

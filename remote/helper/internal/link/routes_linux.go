@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,57 +16,85 @@ import (
 
 const (
 	lookEvery  = 50 * time.Millisecond // for routes that are awaited
-	speakEvery = 20                    // looks, after which the host's own endpoints are told anew
-	deafAfter  = 100                   // looks without any route, after which something is wrong
+	speakEvery = time.Second           // after which the host's own endpoints are told anew
+	deafAfter  = 5 * time.Second       // without any route, after which something is wrong
 	maxMissing = 8                     // routes that a note names
 )
 
+// waiting is what the waits of a batch share: who waits for ten networks, one after
+// the other, waits no longer than for one.
+type waiting struct {
+	began  time.Time // the first wait
+	spoken time.Time // when the host's own endpoints were told last
+	heard  bool      // a tunnel end of another host came, in any network
+	deaf   bool      // the host was taken for deaf
+}
+
+// took is how long the batch has waited.
+func (w *waiting) took(now time.Time) time.Duration {
+	if w.began.IsZero() {
+		w.began = now
+	}
+	return now.Sub(w.began)
+}
+
+// speaks tells whether the host's own endpoints are to be told now.
+func (w *waiting) speaks(now time.Time) bool {
+	if !w.spoken.IsZero() && now.Sub(w.spoken) < speakEvery {
+		return false
+	}
+	w.spoken = now
+	return true
+}
+
+// deafened tells, once, that in five seconds not one of the ends came that are
+// awaited, nor any of another network before.
+func (w *waiting) deafened(now time.Time, ends []netip.Addr, entries []hostapi.ForwardingEntry) bool {
+	w.heard = w.heard || slices.ContainsFunc(entries, func(e hostapi.ForwardingEntry) bool {
+		return e.Kind == hostapi.EntryFlood && slices.Contains(ends, e.Addr)
+	})
+	if w.heard || w.deaf || len(ends) == 0 || w.took(now) < deafAfter {
+		return false
+	}
+	w.deaf = true
+	return true
+}
+
 // Await waits until a VTEP of the lab's and its bridge have what w says, and tells
-// how long that took, or what is missing still. It has the bridge know the host's
-// own endpoints, since who has not sent a frame is unknown to it and to the others.
-// deaf is called once, after five seconds in which not one of the others' tunnel
-// ends has come.
-func (b *Batch) Await(ctx context.Context, w hostapi.Routes, deaf func()) (note string, err error) {
-	vtep, err := b.look(w.VTEP)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("%s: %w", w.VTEP, classify(err))
-	case vtep == nil || vtep.VXLAN == nil:
-		return "", invalid("%s is no VTEP", w.VTEP)
-	}
-	bridge, err := b.master(w.Bridge)
-	if err == nil && (bridge == 0 || bridge != vtep.master) {
-		err = invalid("%s is not a port of bridge %q", w.VTEP, w.Bridge)
-	}
+// how long that took, or what is missing still, counted from the batch's first wait.
+// It has the bridges of all the batch's steps know the host's own endpoints, since who
+// has not sent a frame is unknown to them and to the others, which wait meanwhile.
+// deaf is called once a batch, after five seconds in which not one of the others'
+// tunnel ends has come.
+func (b *Batch) Await(ctx context.Context, w hostapi.Routes, steps []hostapi.Step, deaf func()) (note string, err error) {
+	vtep, bridge, err := b.awaited(w)
 	if err != nil {
 		return "", err
 	}
-	began := time.Now()
-	for n := 0; ; n++ {
-		if n%speakEvery == 0 {
-			if err := b.host.speak(bridge, w.Own); err != nil {
+	for {
+		now := time.Now()
+		if b.waiting.speaks(now) {
+			if err := b.speak(steps); err != nil {
 				return "", err
 			}
 		}
-		entries, err := b.host.forwarding(vtep.Index, bridge)
+		entries, err := b.host.forwarding(vtep, bridge)
 		if err != nil {
 			return "", err
 		}
 		missing := missingRoutes(w, entries)
-		took := time.Since(began)
+		deafened := b.waiting.deafened(now, w.Ends, entries)
+		took := b.waiting.took(now)
 		switch {
 		case len(missing) == 0:
-			return fmt.Sprintf("%s knows tunnel ends: %d, endpoints: %d, after %s", w.VTEP, len(w.Ends), len(w.Remotes), took.Round(time.Millisecond)), nil
+			return fmt.Sprintf("%s knows tunnel ends: %d, endpoints: %d, after %s", w.VTEP, len(w.Ends), len(w.Remotes), time.Since(b.waiting.began).Round(time.Millisecond)), nil
 		case took > w.Patience:
 			more := ""
 			if left := len(missing) - maxMissing; left > 0 {
 				missing, more = missing[:maxMissing], fmt.Sprintf(" and %d more", left)
 			}
 			return fmt.Sprintf("%s does not know after %s: %s%s", w.VTEP, w.Patience, strings.Join(missing, ", "), more), nil
-		}
-		if n == deafAfter && len(w.Ends) > 0 && !slices.ContainsFunc(entries, func(e hostapi.ForwardingEntry) bool {
-			return e.Kind == hostapi.EntryFlood && slices.Contains(w.Ends, e.Addr)
-		}) {
+		case deafened:
 			deaf()
 		}
 		select {
@@ -74,6 +103,41 @@ func (b *Batch) Await(ctx context.Context, w hostapi.Routes, deaf func()) (note 
 			return "", hostapi.Errorf(hostapi.KindCanceled, "", "%v", context.Cause(ctx))
 		}
 	}
+}
+
+// awaited finds the lab's VTEP and bridge that w is about.
+func (b *Batch) awaited(w hostapi.Routes) (vtep, bridge int, err error) {
+	d, err := b.look(w.VTEP)
+	switch {
+	case err != nil:
+		return 0, 0, fmt.Errorf("%s: %w", w.VTEP, classify(err))
+	case d == nil || d.VXLAN == nil:
+		return 0, 0, invalid("%s is no VTEP", w.VTEP)
+	}
+	bridge, err = b.master(w.Bridge)
+	if err == nil && (bridge == 0 || bridge != d.master) {
+		err = invalid("%s is not a port of bridge %q", w.VTEP, w.Bridge)
+	}
+	return d.Index, bridge, err
+}
+
+// speak has the bridges of all steps that wait for routes know the host's own
+// endpoints. What is wrong with another step than the one at hand is said when its
+// turn comes.
+func (b *Batch) speak(steps []hostapi.Step) error {
+	for _, step := range steps {
+		if step.Routes == nil || len(step.Routes.Own) == 0 {
+			continue
+		}
+		_, bridge, err := b.awaited(*step.Routes)
+		if err != nil {
+			continue
+		}
+		if err := b.host.speak(bridge, step.Routes.Own); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // missingRoutes names what w has and entries have not.
