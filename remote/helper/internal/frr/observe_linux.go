@@ -11,11 +11,9 @@ import (
 	"strings"
 
 	"vxorch/remote/helper/internal/own"
+	"vxorch/remote/helper/internal/program"
 	"vxorch/remote/hostapi"
 )
-
-// places are where distributions put FRR's daemons.
-var places = []string{"/usr/lib/frr", "/usr/libexec/frr"}
 
 // names are the daemons, in the order in which they start.
 var names = []string{hostapi.Zebra, hostapi.BGPD}
@@ -51,7 +49,7 @@ func Observe(store own.Store, lab string, always bool) (*hostapi.FRRFacts, error
 
 // find gives the path of one of FRR's daemons; empty: it is not installed.
 func find(name string) string {
-	for _, place := range places {
+	for _, place := range program.FRR {
 		path := filepath.Join(place, name)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 			return path
@@ -100,7 +98,7 @@ func processes(dir string) (ours, others []hostapi.Process) {
 		exe, err := os.Readlink(process + "/exe")
 		exe = strings.TrimSuffix(exe, " (deleted)") // the package was replaced since
 		name := filepath.Base(exe)
-		if err != nil || !slices.Contains(names, name) || !slices.Contains(places, filepath.Dir(exe)) {
+		if err != nil || !slices.Contains(names, name) || !slices.Contains(program.FRR, filepath.Dir(exe)) {
 			continue
 		}
 		if there, err := os.Readlink(process + "/ns/net"); err != nil || there != mine {

@@ -43,6 +43,18 @@ func TestMissingFRR(t *testing.T) {
 	}
 }
 
+func TestFRRIsLookedForWhereLabsStartIt(t *testing.T) {
+	for _, c := range []struct {
+		place string
+		lacks int // packages
+	}{{"/usr/lib/frr", 0}, {"/usr/libexec/frr", 0}, {"/usr/sbin", 1}, {"/usr/libexec", 1}} {
+		m := newMachine(t, debian, "/usr/bin/apt-get", c.place+"/zebra", c.place+"/bgpd")
+		if p, err := m.Missing(t.Context(), evpn); err != nil || len(p.Packages) != c.lacks {
+			t.Errorf("daemons in %s: %+v, %v; want %d packages missing", c.place, p, err, c.lacks)
+		}
+	}
+}
+
 func TestTheServiceOfFRRsPackageIsStopped(t *testing.T) {
 	for name, c := range map[string]struct {
 		there []string

@@ -68,15 +68,21 @@ func (m Machine) look(ctx context.Context) state {
 	case is("fedora", "rhel", "centos") && m.exists("/usr/bin/dnf"):
 		s.manager = dnf
 	}
-	for _, n := range append(needs(s.arch), frrNeeds...) {
-		for _, name := range n.programs {
-			s.programs[name] = slices.ContainsFunc(append(program.Path, "/usr/libexec", "/usr/lib/frr", "/usr/libexec/frr"), func(dir string) bool {
-				return m.exists(dir + "/" + name)
-			})
-		}
+	for _, n := range needs(s.arch) {
+		m.find(n, s.programs, append(slices.Clone(program.Path), "/usr/libexec"))
+	}
+	for _, n := range frrNeeds {
+		m.find(n, s.programs, program.FRR) // elsewhere a lab would not find them
 	}
 	s.answering = m.libvirtAnswers(ctx)
 	return s
+}
+
+// find tells which programs of a need are in one of dirs.
+func (m Machine) find(n need, there map[string]bool, dirs []string) {
+	for _, name := range n.programs {
+		there[name] = slices.ContainsFunc(dirs, func(dir string) bool { return m.exists(dir + "/" + name) })
+	}
 }
 
 // release is what the machine says of itself, empty if it says nothing

@@ -25,6 +25,9 @@ const maxOutput = 1000
 // what only root uses, which dpkg refuses to run without.
 var Path = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
+// FRR are the places where distributions put FRR's daemons, which no PATH has.
+var FRR = []string{"/usr/lib/frr", "/usr/libexec/frr"}
+
 // environment keeps what programs ask and say predictable.
 var environment = []string{
 	"DEBIAN_FRONTEND=noninteractive", "LC_ALL=C",
