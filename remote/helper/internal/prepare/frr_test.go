@@ -56,16 +56,19 @@ func TestFRRIsLookedForWhereLabsStartIt(t *testing.T) {
 }
 
 func TestTheServiceOfFRRsPackageIsStopped(t *testing.T) {
+	const systemctl, script, updateRC = "systemctl disable --now frr.service", "/etc/init.d/frr", "update-rc.d frr disable"
 	for name, c := range map[string]struct {
 		there []string
-		stops string // empty: nothing
-		err   error
+		stops []string
+		err   error // of the last one
 		note  string
 	}{
-		"by systemd":        {[]string{"/run/systemd/system/x"}, "systemctl disable --now frr.service", nil, "stopped and disabled"},
-		"by its script":     {[]string{"/etc/init.d/frr"}, "/etc/init.d/frr stop", nil, "stopped and disabled"},
-		"nothing starts it": {nil, "", nil, ""},
-		"it does not stop":  {[]string{"/run/systemd/system/x"}, "systemctl disable --now frr.service", errors.New("no bus"), "could not be stopped: no bus"},
+		"by systemd":          {[]string{"/run/systemd/system/x"}, []string{systemctl}, nil, "stopped and disabled"},
+		"by its script":       {[]string{script, "/usr/sbin/update-rc.d"}, []string{script + " stop", updateRC}, nil, "stopped and disabled"},
+		"by its script alone": {[]string{script}, []string{script + " stop"}, nil, "is stopped; keep the host from starting it again"},
+		"it stays enabled":    {[]string{script, "/usr/sbin/update-rc.d"}, []string{script + " stop", updateRC}, errors.New("no links"), "is stopped, and could not be disabled: no links"},
+		"nothing starts it":   {nil, nil, nil, ""},
+		"it does not stop":    {[]string{"/run/systemd/system/x"}, []string{systemctl}, errors.New("no bus"), "could not be stopped: no bus"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t, debian, append(c.there, "/usr/bin/apt-get")...)
@@ -74,7 +77,7 @@ func TestTheServiceOfFRRsPackageIsStopped(t *testing.T) {
 				if argv[len(argv)-1] == "frr" {
 					m.put("/usr/lib/frr/zebra", "/usr/lib/frr/bgpd")
 				}
-				if m.ran[len(m.ran)-1] == c.stops {
+				if len(c.stops) > 0 && m.ran[len(m.ran)-1] == c.stops[len(c.stops)-1] {
 					return c.err
 				}
 				return nil
@@ -83,8 +86,8 @@ func TestTheServiceOfFRRsPackageIsStopped(t *testing.T) {
 			if err != nil || cmp.Diff([]string{"frr"}, done.Packages) != "" || len(done.Units)+len(done.Daemons) > 0 {
 				t.Errorf("%+v, %v; want the package installed and nothing started", done, err)
 			}
-			if c.stops != "" && m.ran[len(m.ran)-1] != c.stops || c.stops == "" && len(m.ran) != 2 {
-				t.Errorf("ran %q, want %q at the end", m.ran, c.stops)
+			if d := cmp.Diff(append([]string{}, c.stops...), m.ran[2:]); d != "" { // after update and install
+				t.Errorf("ran -want +got:\n%s", d)
 			}
 			if notes := strings.Join(done.Notes, "; "); !strings.Contains(notes, c.note) || c.note == "" && notes != "" {
 				t.Errorf("notes %q, want %q", notes, c.note)

@@ -55,7 +55,9 @@ func (m Machine) Prepare(ctx context.Context, req hostapi.PrepareRequest) (done 
 		}
 	}
 	if slices.Contains(done.Packages, frrPackage) {
-		done.Notes = append(done.Notes, m.quietFRR(ctx)...)
+		if note := m.quietFRR(ctx); note != "" {
+			done.Notes = append(done.Notes, note)
+		}
 	}
 	left, err := m.Missing(ctx, req)
 	if err != nil {
@@ -87,18 +89,27 @@ const frrPackage = "frr"
 
 // quietFRR ends what the package has just started. It was not there before, so that
 // nobody misses it, and a second zebra beside a lab's own would be in its way.
-func (m Machine) quietFRR(ctx context.Context) (notes []string) {
-	stop := []string{"systemctl", "disable", "--now", "frr.service"}
-	if !m.exists("/run/systemd/system") {
-		stop = []string{"/etc/init.d/frr", "stop"}
-		if !m.exists(stop[0]) {
-			return nil
-		}
+func (m Machine) quietFRR(ctx context.Context) (note string) {
+	const service = "the service of package frr, which labs do not use, "
+	stop, disable := []string{"/etc/init.d/frr", "stop"}, []string{"update-rc.d", "frr", "disable"}
+	switch {
+	case m.exists("/run/systemd/system"):
+		stop, disable = []string{"systemctl", "disable", "--now", "frr.service"}, nil
+	case !m.exists(stop[0]):
+		return ""
 	}
 	if err := m.execute(ctx, stop...); err != nil {
-		return []string{"the service of package frr, which labs do not use, could not be stopped: " + err.Error()}
+		return service + "could not be stopped: " + err.Error()
 	}
-	return []string{"the service of package frr is stopped and disabled: labs start daemons of their own"}
+	if disable != nil {
+		if !m.exists("/usr/sbin/update-rc.d") {
+			return service + "is stopped; keep the host from starting it again as it boots"
+		}
+		if err := m.execute(ctx, disable...); err != nil {
+			return service + "is stopped, and could not be disabled: " + err.Error()
+		}
+	}
+	return service + "is stopped and disabled"
 }
 
 // install has the package manager fetch its lists and install. Lists that
