@@ -95,3 +95,41 @@ func TestTheServiceOfFRRsPackageIsStopped(t *testing.T) {
 		})
 	}
 }
+
+func TestTheServiceOfFRRsPackageIsStoppedWhateverBecomesOfPrepare(t *testing.T) {
+	unpack := []string{"/usr/lib/frr/zebra", "/usr/lib/frr/bgpd"}
+	for name, c := range map[string]struct {
+		there   []string
+		brings  []string
+		install error
+		stops   bool
+	}{
+		"canceled":                     {nil, unpack, nil, true},
+		"it was not configured":        {nil, unpack, errors.New("half-configured"), true},
+		"nothing came":                 {nil, nil, errors.New("no space"), false},
+		"nothing came to half of it":   {unpack[:1], nil, errors.New("no space"), false},
+		"it came without its programs": {nil, nil, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, debian, append(c.there, "/usr/bin/apt-get", "/run/systemd/system/x")...)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			stopped := false
+			m.run = func(ctx context.Context, argv ...string) error {
+				switch {
+				case argv[0] == "systemctl":
+					stopped = ctx.Err() == nil
+				case argv[len(argv)-1] == "frr":
+					m.put(c.brings...)
+					cancel()
+					return c.install
+				}
+				return nil
+			}
+			done, err := m.Prepare(ctx, evpn)
+			if stopped != c.stops {
+				t.Errorf("stopped: %t, want %t; %+v, %v", stopped, c.stops, done, err)
+			}
+		})
+	}
+}

@@ -85,6 +85,15 @@ func (m Machine) find(n need, there map[string]bool, dirs []string) {
 	}
 }
 
+// hasFRR tells whether there is one of FRR's programs.
+func (m Machine) hasFRR() bool {
+	there := map[string]bool{}
+	for _, n := range frrNeeds {
+		m.find(n, there, program.FRR)
+	}
+	return there["zebra"] || there["bgpd"]
+}
+
 // release is what the machine says of itself, empty if it says nothing
 // (os-release(5)).
 func (m Machine) release() map[string]string {

@@ -31,6 +31,9 @@ type Machine struct {
 // patience is how long a daemon that was started may take to answer.
 const patience = 10 * time.Second
 
+// quietPatience is how long FRR's service may take to end.
+const quietPatience = time.Minute
+
 // Missing is hostapi.Preparer's.
 func (m Machine) Missing(ctx context.Context, req hostapi.PrepareRequest) (hostapi.Preparation, error) {
 	return m.look(ctx).missing(req)
@@ -44,19 +47,21 @@ func (m Machine) Prepare(ctx context.Context, req hostapi.PrepareRequest) (done 
 	}
 	done = hostapi.Preparation{Manager: todo.Manager, Notes: todo.Notes}
 	if len(todo.Packages) > 0 {
+		had := m.hasFRR()
 		notes, err := m.install(ctx, todo)
 		done.Notes = append(done.Notes, notes...)
+		// Also of what failed midway or was canceled: the next time nothing lacks.
+		if slices.Contains(todo.Packages, frrPackage) && (err == nil || !had && m.hasFRR()) {
+			if note := m.quietFRR(ctx); note != "" {
+				done.Notes = append(done.Notes, note)
+			}
+		}
 		if err != nil {
 			return done, err
 		}
 		done.Packages = todo.Packages
 		if todo.Manager == apt && len(todo.Units) > 0 {
 			m.awaitLibvirt(ctx) // Debian's packages start what they bring
-		}
-	}
-	if slices.Contains(done.Packages, frrPackage) {
-		if note := m.quietFRR(ctx); note != "" {
-			done.Notes = append(done.Notes, note)
 		}
 	}
 	left, err := m.Missing(ctx, req)
@@ -88,8 +93,11 @@ func (m Machine) Prepare(ctx context.Context, req hostapi.PrepareRequest) (done 
 const frrPackage = "frr"
 
 // quietFRR ends what the package has just started. It was not there before, so that
-// nobody misses it, and a second zebra beside a lab's own would be in its way.
+// nobody misses it, and a second zebra beside a lab's own would be in its way. Like
+// the installation, it goes on when ctx ends.
 func (m Machine) quietFRR(ctx context.Context) (note string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quietPatience)
+	defer cancel()
 	const service = "the service of package frr, which labs do not use, "
 	stop, disable := []string{"/etc/init.d/frr", "stop"}, []string{"update-rc.d", "frr", "disable"}
 	switch {
