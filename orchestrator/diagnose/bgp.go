@@ -112,7 +112,7 @@ func (d *doctor) session(_ path, here, _ end) *report.Finding {
 // other.
 func (d *doctor) route(p path, here, there end) *report.Finding {
 	mine, other := d.Ground.Underlays[here.host].Local, d.Ground.Underlays[there.host].Local
-	if d.After[here.host].BGP == nil || !mine.IsValid() || !other.IsValid() {
+	if d.told(here.host, p.network.VNI) == nil || !mine.IsValid() || !other.IsValid() {
 		return nil
 	}
 	known := d.ends(here.host, p.network.VNI)
@@ -131,14 +131,22 @@ func (d *doctor) route(p path, here, there end) *report.Finding {
 	}
 }
 
-// ends are the tunnel ends of a VNI that a host's bgpd knows, its own among them.
-func (d *doctor) ends(host string, vni int) []netip.Addr {
+// told is what a host's bgpd told of a VNI; nil: nothing.
+func (d *doctor) told(host string, vni int) *hostapi.EVPNState {
 	if state := d.After[host].BGP; state != nil {
-		for _, v := range state.VNIs {
+		for i, v := range state.VNIs {
 			if v.VNI == vni {
-				return v.Ends
+				return &state.VNIs[i]
 			}
 		}
+	}
+	return nil
+}
+
+// ends are the tunnel ends of a VNI that a host's bgpd knows, its own among them.
+func (d *doctor) ends(host string, vni int) []netip.Addr {
+	if told := d.told(host, vni); told != nil {
+		return told.Ends
 	}
 	return nil
 }

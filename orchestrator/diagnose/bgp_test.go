@@ -75,7 +75,11 @@ func TestFindingsAboutBGP(t *testing.T) {
 			state.Peers[0].Reason = "OPEN Message Error/Bad Peer AS"
 			e.After["a"] = hostapi.Inspection{BGP: state}
 		}, "bgp a numbers differ"},
-		"it tells nobody":    {func(e *diagnose.Evidence) { e.After["a"] = hostapi.Inspection{BGP: says("Established", end(2))} }, "bgp a tells nobody of VNI 100"},
+		"it tells nobody":   {func(e *diagnose.Evidence) { e.After["a"] = hostapi.Inspection{BGP: says("Established", end(2))} }, "bgp a tells nobody of VNI 100"},
+		"it knows no route": {func(e *diagnose.Evidence) { e.After["a"] = hostapi.Inspection{BGP: says("Established")} }, "bgp a tells nobody of VNI 100"},
+		"nothing was said of the VNI": {func(e *diagnose.Evidence) {
+			e.After["a"] = hostapi.Inspection{BGP: &hostapi.BGPState{Peers: says("Established").Peers}, Entries: entries}
+		}, ""},
 		"it was not told":    {func(e *diagnose.Evidence) { e.After["a"] = hostapi.Inspection{BGP: says("Established", end(1))} }, "bgp a no route to the tunnel end of b"},
 		"told and not known": {func(e *diagnose.Evidence) { e.After["b"] = hostapi.Inspection{BGP: says("Established", all...)} }, "fdb b the flood list of VTEP vx100 lacks a"},
 	} {

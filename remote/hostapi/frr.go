@@ -131,7 +131,8 @@ type BGPQuery struct {
 	VNIs  []int        `json:"vnis,omitempty"`
 }
 
-// BGPState is what it said. What it does not know is left out.
+// BGPState is what it said; nil: it did not answer. What it does not know is left
+// out, and a VNI that it does not serve has no ends.
 type BGPState struct {
 	Peers []BGPPeer   `json:"peers,omitempty"`
 	VNIs  []EVPNState `json:"vnis,omitempty"`

@@ -81,6 +81,10 @@ func (b *bench) frrCreate() {
 		b.Errorf("it says %+v, %v; want a session that is not up, and no VNI", seen.BGP, err)
 	}
 	b.apply(hostapi.Remove, b.step(want))
+	seen, err = b.Host.(hostapi.Inspector).Inspect(b.ctx(), hostapi.InspectRequest{BGP: &hostapi.BGPQuery{Lab: b.lab, VNIs: []int{7}}})
+	if err != nil || seen.BGP != nil {
+		b.Errorf("one that is gone says %+v, %v; want nothing", seen.BGP, err)
+	}
 }
 
 func (b *bench) frrChange() {

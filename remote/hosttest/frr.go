@@ -142,10 +142,10 @@ func (m *Machine) speaks(v *link) bool {
 // bgp is what a lab's control plane on m says: sessions are up with machines on which
 // it runs, too.
 func (m *Machine) bgp(q hostapi.BGPQuery) *hostapi.BGPState {
-	out := &hostapi.BGPState{}
 	if f := m.frrs[q.Lab]; f == nil || !f.running {
-		return out
+		return nil
 	}
+	out := &hostapi.BGPState{}
 	for _, peer := range q.Peers {
 		row := hostapi.BGPPeer{Address: peer, State: "Connect"}
 		for _, other := range m.neighbours() {
@@ -155,10 +155,14 @@ func (m *Machine) bgp(q hostapi.BGPQuery) *hostapi.BGPState {
 		}
 		out.Peers = append(out.Peers, row)
 	}
-	for _, l := range m.links {
-		if l.VXLAN != nil && slices.Contains(q.VNIs, l.VXLAN.VNI) && m.speaks(l) {
-			out.VNIs = append(out.VNIs, hostapi.EVPNState{VNI: l.VXLAN.VNI, Ends: append(m.learnt(l), l.VXLAN.Local)})
+	for _, vni := range q.VNIs {
+		row := hostapi.EVPNState{VNI: vni}
+		for _, l := range m.links {
+			if l.VXLAN != nil && l.VXLAN.VNI == vni && m.speaks(l) {
+				row.Ends = append(m.learnt(l), l.VXLAN.Local)
+			}
 		}
+		out.VNIs = append(out.VNIs, row)
 	}
 	return out
 }

@@ -22,7 +22,8 @@ const (
 	maxAnswer   = 8 << 20         // bytes: the routes of some thousand hosts
 )
 
-// Inspect asks the lab's bgpd what it knows. What it does not tell is left out.
+// Inspect asks the lab's bgpd what it knows. What it does not tell is left out; of one
+// that does not answer nothing is known, and nil given.
 func Inspect(ctx context.Context, store own.Store, q hostapi.BGPQuery) *hostapi.BGPState {
 	dir, err := store.Path(q.Lab, own.FRR)
 	if err != nil {
@@ -35,14 +36,22 @@ func Inspect(ctx context.Context, store own.Store, q hostapi.BGPQuery) *hostapi.
 			State  string `json:"bgpState"`
 			Reason string `json:"lastNotificationReason"`
 		}
-		if ask(ctx, run, fmt.Sprintf("show bgp neighbors %s json", peer), &answer) == nil {
+		text, err := converse(ctx, run, fmt.Sprintf("show bgp neighbors %s json", peer))
+		if err != nil {
+			return nil
+		}
+		if json.Unmarshal(text, &answer) == nil {
 			row := answer[peer.String()]
 			state.Peers = append(state.Peers, hostapi.BGPPeer{Address: peer, State: row.State, Reason: row.Reason})
 		}
 	}
 	for _, vni := range q.VNIs {
 		var routes map[string]json.RawMessage // "[3]:[0]:[32]:[192.0.2.11]": {…}
-		if ask(ctx, run, fmt.Sprintf("show bgp l2vpn evpn route vni %d type multicast json", vni), &routes) != nil {
+		text, err := converse(ctx, run, fmt.Sprintf("show bgp l2vpn evpn route vni %d type multicast json", vni))
+		if err != nil {
+			return nil
+		}
+		if json.Unmarshal(text, &routes) != nil {
 			continue
 		}
 		row := hostapi.EVPNState{VNI: vni}
@@ -65,15 +74,6 @@ func Reconnect(ctx context.Context, store own.Store, lab string) {
 	if dir, err := store.Path(lab, own.FRR); err == nil {
 		_, _ = converse(ctx, filepath.Join(dir, "run"), "enable", "clear bgp *")
 	}
-}
-
-// ask has bgpd run a command that shows something.
-func ask(ctx context.Context, run, command string, answer any) error {
-	text, err := converse(ctx, run, command)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, answer)
 }
 
 // converse has bgpd run commands, as vtysh does, and gives what the last one says:

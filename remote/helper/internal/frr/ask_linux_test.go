@@ -3,11 +3,16 @@ package frr
 import (
 	"bufio"
 	"net"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"vxorch/remote/helper/internal/own"
 	"vxorch/remote/hostapi"
 )
 
@@ -54,6 +59,39 @@ func TestConverse(t *testing.T) {
 	}
 	if got, want := <-told, []string{"enable", "clear bgp *"}; !slices.Equal(got, want) {
 		t.Errorf("bgpd was told %q, want %q", got, want)
+	}
+}
+
+func TestInspect(t *testing.T) {
+	q := hostapi.BGPQuery{Lab: "lu", VNIs: []int{100}}
+	for name, c := range map[string]struct {
+		answer string
+		want   *hostapi.BGPState
+	}{
+		"routes": {`{"[3]:[0]:[32]:[192.0.2.2]": {}, "[3]:[0]:[32]:[192.0.2.1]": {}, "numPrefix": 2}`, &hostapi.BGPState{
+			VNIs: []hostapi.EVPNState{{VNI: 100, Ends: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}}},
+		}},
+		"it does not serve the VNI":    {"{ }", &hostapi.BGPState{VNIs: []hostapi.EVPNState{{VNI: 100}}}},
+		"it does not know the command": {"% Unknown command", &hostapi.BGPState{}},
+		"there is no bgpd":             {"", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := own.Store{Root: t.TempDir()}
+			dir, err := store.Path(q.Lab, own.FRR)
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := filepath.Join(dir, "run")
+			if err := os.MkdirAll(run, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if c.answer != "" {
+				vty(t, run, c.answer)
+			}
+			if d := cmp.Diff(c.want, Inspect(t.Context(), store, q), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+		})
 	}
 }
 
