@@ -150,7 +150,7 @@ func start(ctx context.Context, lab, dir, name string, w hostapi.FRR) error {
 	if systemd() {
 		err := program.Run(ctx, append([]string{
 			"systemd-run", "--quiet", "--collect", "--unit=" + unit(lab, name), "--description=" + name + " of vxorch lab " + lab,
-			"-p", "Restart=on-failure", "-p", "RestartSec=1", "--",
+			"-p", "Restart=on-failure", "-p", "RestartSec=1", "-p", "TimeoutStopSec=" + patience.String(), "--",
 		}, argv...))
 		if err != nil {
 			return err
