@@ -2,11 +2,18 @@
 // FRRouting of the lab's own, beside whatever else runs here. Their configuration
 // comes ready-made; what they do to the kernel's tables is theirs alone.
 //
-// All of it is in one directory below the lab's, by which files and processes are
+// Its files are in one directory below the lab's, by which they and the processes are
 // known to be the lab's:
 //
-//	frr/           root's, 0711
-//	frr/mark       whose it is, written last
-//	frr/bgpd.conf  0600, of FRR's user, since daemons read it without root's rights
-//	frr/run/       of FRR's user: sockets and pid files
+//	frr/            root's, 0711
+//	frr/mark        whose it is, written last
+//	frr/zebra.conf  0600, of FRR's user, since daemons read it without root's rights
+//	frr/bgpd.conf   the same
+//	frr/port        the same, the TCP port that bgpd was started with
+//	frr/made        which directories below were not there before it
+//	frr/run/        of FRR's user: sockets and pid files
+//
+// Outside of it are, where systemd runs, the daemons' transient units, which end with
+// them, and /run/frr and /var/tmp/frr, which daemons make whatever they are told:
+// both go with the lab's FRR if they came with it and nobody else uses them.
 package frr

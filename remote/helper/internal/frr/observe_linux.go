@@ -68,8 +68,8 @@ func readMark(dir, lab string) *hostapi.Mark {
 	return &hostapi.Mark{Lab: lab, Intended: true}
 }
 
-// digest of the configuration, empty if it cannot be read. The port is in the name
-// of a file, since it is bgpd's argument and not in its configuration.
+// digest of the configuration, empty if it cannot be read. The port is in a file
+// of its own, since it is bgpd's argument and not in its configuration.
 func digest(dir string) string {
 	text, err := os.ReadFile(filepath.Join(dir, "bgpd.conf"))
 	if err != nil {
