@@ -12,8 +12,9 @@ import (
 
 // afterOthers is how long a host may take to accept a TCP connection when others
 // of the same run have: the first two retries of a lost SYN come after one second
-// and after three (RFC 6298).
-const afterOthers = 4 * time.Second
+// and after three (RFC 6298), and the first of a name's two addresses, or of two
+// name servers, is given up after five.
+const afterOthers = 6 * time.Second
 
 type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -31,7 +32,7 @@ func newPunctual() *punctual {
 	return &punctual{leeway: afterOthers, accepted: make(chan struct{})}
 }
 
-// dial is like d, but not as patient.
+// dial is like d, but not as patient, from when another host has accepted on.
 func (p *punctual) dial(d dialer) dialer {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -41,14 +42,18 @@ func (p *punctual) dial(d dialer) dialer {
 			Message: fmt.Sprintf("connect to %s: no answer within %v, while other hosts gave one", address, p.leeway),
 			Hint:    "is the host up, and does no firewall drop that port? ConnectTimeout in ssh_config lets it take longer",
 		}
-		timer := time.AfterFunc(p.leeway, func() {
+		go func() {
 			select {
-			case <-p.accepted:
+			case <-p.accepted: // before that it may be the way from here that is slow
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-time.After(p.leeway):
 				cancel(late)
 			case <-ctx.Done():
 			}
-		})
-		defer timer.Stop()
+		}()
 		conn, err := d(ctx, network, address)
 		switch {
 		case err == nil:

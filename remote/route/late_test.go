@@ -44,6 +44,33 @@ func TestADeadHostIsGivenUpOnceOthersHaveAnswered(t *testing.T) {
 	}
 }
 
+// Where all are slow, for want of a name server say, the first that is through ends
+// nobody else's try.
+func TestHostsThatAreAllSlowAreAwaited(t *testing.T) {
+	p := newPunctual()
+	p.leeway = 20 * time.Second
+	first := make(chan struct{})
+	second := make(chan error, 1)
+	go func() {
+		_, err := p.dial(func(ctx context.Context, network, address string) (net.Conn, error) {
+			<-first
+			time.Sleep(10 * time.Millisecond)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return alive(ctx, network, address)
+		})(context.Background(), "tcp", "host2:22")
+		second <- err
+	}()
+	if _, err := p.dial(alive)(context.Background(), "tcp", "host1:22"); err != nil {
+		t.Fatal(err)
+	}
+	close(first)
+	if err := <-second; err != nil {
+		t.Errorf("the slower host: %v", err)
+	}
+}
+
 func TestWhoeverEndsADialIsTold(t *testing.T) {
 	p := newPunctual()
 	ctx, cancel := context.WithCancel(context.Background())
