@@ -134,7 +134,7 @@ func (d *deployment) controlPlanes() map[string][]hostapi.Step {
 }
 
 // lags tells of a host that knows less than the others whether that is its own
-// fault: it knows no tunnel end at all, or fewer than most others do. Where all lack
+// fault: it knows no tunnel end at all, or fewer than at least half of the others. Where all lack
 // the same one, that one's host is sick, and to begin anew on those that work would
 // empty their tables for nothing.
 func lags(host string, knows map[string]int) bool {
@@ -144,7 +144,7 @@ func lags(host string, knows map[string]int) bool {
 			more++
 		}
 	}
-	return knows[host] == 0 || 2*more > len(knows)-1
+	return knows[host] == 0 || 2*more >= len(knows)-1
 }
 
 // controlPlane plans the lab's FRR on a host: nothing where it runs as planned.

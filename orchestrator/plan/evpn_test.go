@@ -233,7 +233,7 @@ func TestOnlyWhoLacksWhatOthersHaveBeginsAnew(t *testing.T) {
 		"all know all":                         {[]int{2, 2, 2}, nil},
 		"one hears and tells nothing":          {[]int{1, 1, 0}, []string{"host3"}},
 		"one hears nothing":                    {[]int{2, 2, 0}, []string{"host3"}},
-		"one tells nothing":                    {[]int{1, 1, 2}, nil},
+		"two lack each other":                  {[]int{1, 1, 2}, []string{"host1", "host2"}},
 		"a reflector hears nothing":            {[]int{0, 2, 2}, []string{"host1"}},
 		"a reflector lacks one":                {[]int{1, 2, 2}, []string{"host1"}},
 		"nobody knows anybody":                 {[]int{0, 0, 0}, []string{"host1", "host2", "host3"}},
