@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vxorch/remote/hostapi"
@@ -45,30 +47,34 @@ func TestADeadHostIsGivenUpOnceOthersHaveAnswered(t *testing.T) {
 }
 
 // Where all are slow, for want of a name server say, the first that is through ends
-// nobody else's try.
+// nobody else's try in that moment.
 func TestHostsThatAreAllSlowAreAwaited(t *testing.T) {
-	p := newPunctual()
-	p.leeway = 20 * time.Second
-	first := make(chan struct{})
-	second := make(chan error, 1)
-	go func() {
-		_, err := p.dial(func(ctx context.Context, network, address string) (net.Conn, error) {
-			<-first
-			time.Sleep(10 * time.Millisecond)
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
+	synctest.Test(t, func(t *testing.T) {
+		p, began := newPunctual(), time.Now()
+		after := func(d time.Duration) dialer {
+			return func(ctx context.Context, network, address string) (net.Conn, error) {
+				select {
+				case <-time.After(d):
+					return alive(ctx, network, address)
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
 			}
-			return alive(ctx, network, address)
-		})(context.Background(), "tcp", "host2:22")
-		second <- err
-	}()
-	if _, err := p.dial(alive)(context.Background(), "tcp", "host1:22"); err != nil {
-		t.Fatal(err)
-	}
-	close(first)
-	if err := <-second; err != nil {
-		t.Errorf("the slower host: %v", err)
-	}
+		}
+		var all sync.WaitGroup
+		for address, d := range map[string]dialer{"host1:22": after(8 * time.Second), "host2:22": after(13 * time.Second), "host3:22": dead} {
+			all.Go(func() {
+				_, err := p.dial(d)(t.Context(), "tcp", address)
+				if lost := address == "host3:22"; lost != errors.Is(err, hostapi.ErrUnreachable) || !lost && err != nil {
+					t.Errorf("%s: %v", address, err)
+				}
+			})
+		}
+		all.Wait()
+		if took, want := time.Since(began), 8*time.Second+afterOthers; took != want {
+			t.Errorf("the dead one was given up after %s, want %s", took, want)
+		}
+	})
 }
 
 func TestWhoeverEndsADialIsTold(t *testing.T) {
