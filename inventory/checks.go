@@ -178,15 +178,8 @@ func (p *parser) readExpect(n *yaml.Node) (unreachable bool) {
 }
 
 func (p *parser) readMaxRTT(n *yaml.Node) time.Duration {
-	text, ok := p.str(n, "max_rtt")
-	if !ok {
-		return 0
-	}
-	rtt, err := time.ParseDuration(text)
-	switch {
-	case err != nil:
-		p.errorf(n, "max_rtt %q is not a time", text).Hint = "write it as in 500us or 5ms"
-	case rtt <= 0 || rtt > maxRTT:
+	rtt, ok := p.duration(n, "max_rtt", "500us or 5ms")
+	if ok && (rtt <= 0 || rtt > maxRTT) {
 		p.errorf(n, "max_rtt %s is not above 0 and up to 1s", rtt)
 	}
 	return rtt

@@ -159,15 +159,8 @@ func (p *parser) readMemory(n *yaml.Node) int64 {
 }
 
 func (p *parser) readTimeout(n *yaml.Node) time.Duration {
-	text, ok := p.str(n, "timeout")
-	if !ok {
-		return 0
-	}
-	timeout, err := time.ParseDuration(text)
-	switch {
-	case err != nil:
-		p.errorf(n, "timeout %q is not a time", text).Hint = "write it as in 90s or 10m"
-	case timeout < minTimeout || timeout > maxTimeout:
+	timeout, ok := p.duration(n, "timeout", "90s or 10m")
+	if ok && (timeout < minTimeout || timeout > maxTimeout) {
 		p.errorf(n, "timeout %s is outside 1s…24h", timeout)
 	}
 	return timeout

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -224,6 +225,20 @@ func (p *parser) str(n *yaml.Node, what string) (string, bool) {
 	}
 	p.wrongType(n, what, "text")
 	return "", false
+}
+
+// duration gives a time with its unit; examples are some for the hint.
+func (p *parser) duration(n *yaml.Node, what, examples string) (time.Duration, bool) {
+	text, ok := p.str(n, what)
+	if !ok {
+		return 0, false
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		p.errorf(n, "%s %q is not a time", what, text).Hint = "write it as in " + examples
+		return 0, false
+	}
+	return d, true
 }
 
 // integer reads a decimal number from low to high. Leading zeros are refused:
