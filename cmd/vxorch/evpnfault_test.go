@@ -40,14 +40,14 @@ var evpnFaults = []fault{
 		do: bgp + "router -c 'neighbor reflectors password open'; lost", undo: bgp + "router -c 'no neighbor reflectors password'; learnt"},
 	{name: "wrong BGP number", on: "host3", finds: []string{"bgp host3"}, quiet: true,
 		do: bgp + "router -c 'neighbor reflectors remote-as 65001'; lost", undo: bgp + "router -c 'neighbor reflectors remote-as 65000'; learnt"},
-	{name: "BGP daemons dead", on: "host3", finds: []string{"bgp host3"}, quiet: true, do: "kill -9 $(pidof bgpd); sleep 1; kill -9 $(pidof zebra)"},
+	{name: "BGP daemons dead", on: "host3", finds: []string{"bgp host3"}, quiet: true, do: "kill -9 $(pidof bgpd-vxorch-lu); sleep 1; kill -9 $(pidof zebra-vxorch-lu)"},
 	{name: "VNI not told of", on: "host2", finds: []string{"bgp host2"}, quiet: true,
 		do:   bgp + "router -c 'address-family l2vpn evpn' -c 'no advertise-all-vni'; lost",
 		undo: bgp + "router -c 'address-family l2vpn evpn' -c 'advertise-all-vni'; learnt"},
 	{name: "BGP routes filtered", on: "host3", finds: []string{"bgp host3"}, quiet: true,
 		do: bgp + "bgp -c 'configure terminal' -c 'route-map none deny 1'; router -c 'address-family l2vpn evpn' -c 'neighbor reflectors route-map none in'; lost"},
 	{name: "BGP route without flood entry", on: "host1 host2", finds: []string{"fdb host1", "fdb host2"}, quiet: true,
-		do: "kill -STOP $(pidof zebra); for h in $H1 $H2; do [ $h = $L ] || bridge fdb del 00:00:00:00:00:00 dev vxlan0 dst $h; done"}, // zebra would put it back
+		do: "kill -STOP $(pidof zebra-vxorch-lu); for h in $H1 $H2; do [ $h = $L ] || bridge fdb del 00:00:00:00:00:00 dev vxlan0 dst $h; done"}, // zebra would put it back
 	{name: "wrong VNI of a VTEP by EVPN", on: "host1", finds: []string{"vtep host1"}, do: "anew id 7 local $L dev eth0 dstport 4789 nolearning"},
 }
 

@@ -289,6 +289,7 @@ func (h *host) release(lock *own.Lock) error {
 	if err == nil {
 		err = batch.End()
 	}
+	frr.Tidy(h.store)
 	return errors.Join(err, h.virt.Tidy(lock.Lab()), lock.Release())
 }
 

@@ -52,13 +52,10 @@ func Ensure(ctx context.Context, lock *own.Lock, store own.Store, mark hostapi.M
 		return false, err
 	}
 	_ = os.Remove(filepath.Join(dir, "mark")) // until it is whole again
-	if err := here.note(dir); err != nil {
-		return true, err
-	}
 	if err := stop(ctx, lock.Lab(), dir); err != nil {
 		return true, err
 	}
-	if err := write(dir, w); err != nil {
+	if err := write(lock.Lab(), dir, w); err != nil {
 		return true, err
 	}
 	for _, name := range names {
@@ -83,16 +80,24 @@ func Remove(ctx context.Context, lock *own.Lock, store own.Store) (changed bool,
 	if err := stop(ctx, lock.Lab(), dir); err != nil {
 		return true, err
 	}
-	here.remove(dir)
-	return true, os.RemoveAll(dir)
+	if err := os.RemoveAll(dir); err != nil {
+		return true, err
+	}
+	Tidy(store)
+	return true, nil
 }
 
+// Tidy removes what daemons left outside of their labs' directories, also before a
+// reboot. What does not go stays for the next one.
+func Tidy(store own.Store) { here.remove(store) }
+
 // write makes the files that the daemons need, anew.
-func write(dir string, w hostapi.FRR) error {
+func write(lab, dir string, w hostapi.FRR) error {
 	uid, gid, err := account()
 	if err != nil {
 		return err
 	}
+	here.make(lab, uid, gid)
 	run := filepath.Join(dir, "run")
 	if err := os.RemoveAll(run); err != nil {
 		return err
@@ -112,6 +117,15 @@ func write(dir string, w hostapi.FRR) error {
 			return err
 		}
 		if err := os.Chown(path, uid, gid); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		link := filepath.Join(dir, called(name, lab))
+		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink(find(name), link); err != nil {
 			return err
 		}
 	}
@@ -136,7 +150,7 @@ func account() (uid, gid int, err error) {
 func start(ctx context.Context, lab, dir, name string, w hostapi.FRR) error {
 	run := filepath.Join(dir, "run")
 	argv := []string{
-		find(name), "-z", filepath.Join(run, "zserv.api"), "-i", filepath.Join(run, name+".pid"), "-f", filepath.Join(dir, name+".conf"),
+		filepath.Join(dir, called(name, lab)), "-z", filepath.Join(run, "zserv.api"), "-i", filepath.Join(run, name+".pid"), "-f", filepath.Join(dir, name+".conf"),
 		"--vty_socket", run, "-P", "0",
 	}
 	switch name {
@@ -156,8 +170,8 @@ func start(ctx context.Context, lab, dir, name string, w hostapi.FRR) error {
 			return err
 		}
 	} else {
-		cmd := exec.Command(argv[0], argv[1:]...)
-		cmd.Dir = "/"
+		cmd := exec.Command(find(name), argv[1:]...) // so that it is listed as what it is
+		cmd.Args, cmd.Dir = argv, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this process
 		if err := cmd.Start(); err != nil {
 			return err
@@ -206,7 +220,6 @@ func stop(ctx context.Context, lab, dir string) error {
 				}
 			}
 			if !running {
-				here.removeLog(dir, names[i])
 				break
 			}
 			switch {
@@ -221,6 +234,7 @@ func stop(ctx context.Context, lab, dir string) error {
 			}
 		}
 	}
+	here.sweep()
 	return nil
 }
 

@@ -10,10 +10,10 @@
 //	frr/zebra.conf  0600, of FRR's user, since daemons read it without root's rights
 //	frr/bgpd.conf   the same
 //	frr/port        the same, the TCP port that bgpd was started with
-//	frr/made        which directories below were not there before it
+//	frr/NAME        symbolic links to the programs, by which daemons are called after the lab
 //	frr/run/        of FRR's user: sockets and pid files
 //
 // Outside of it are, where systemd runs, the daemons' transient units, which end with
 // them, and /run/frr and /var/tmp/frr, which daemons make whatever they are told:
-// both go with the lab's FRR if they came with it and nobody else uses them.
+// both go with the last lab's FRR if they came with one and nobody else uses them.
 package frr

@@ -11,6 +11,12 @@ import (
 // FRR is what a lab calls the directory of its control plane.
 const FRR = "frr"
 
+// Any tells whether any lab has name in its directory.
+func (s Store) Any(name string) bool {
+	all, err := filepath.Glob(filepath.Join(s.root(), "*", name))
+	return err != nil || len(all) > 0
+}
+
 // Remains lists what is in the lab's directory besides what a run puts there and
 // takes away again: the lock, the intents and the control plane, which are observed
 // by themselves.
