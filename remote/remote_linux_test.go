@@ -172,18 +172,18 @@ func TestKilledHelperFailsTheCallsWithTheReason(t *testing.T) {
 func TestVanishedHostFailsTheCallsWithTheReason(t *testing.T) {
 	h := start(t)
 	var hole sshdtest.BlackHole
-	h.opts.Dialer, h.opts.Lease = hole.Dial, 900*time.Millisecond
+	h.opts.Dialer, h.opts.Lease = hole.Dial, 4500*time.Millisecond
 	host := h.dial(t)
 	if _, err := host.Observe(t.Context(), hostapi.ObserveRequest{Lab: "lost"}); err != nil {
 		t.Fatal(err)
 	}
 	hole.Open()
-	lost(t, host, "the connection was lost: nothing came for 600ms")
+	lost(t, host, "the connection was lost: nothing came for 3s")
 }
 
 func TestHelperOutlivesItsLeaseWhileTheControllerIsThere(t *testing.T) {
 	h := start(t)
-	h.opts.Lease = time.Second
+	h.opts.Lease = 3 * time.Second
 	host := h.dial(t)
 	select { // there is no other sign of a lease that did not run out
 	case <-time.After(2 * h.opts.Lease):

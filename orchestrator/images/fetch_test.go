@@ -297,7 +297,7 @@ func TestRefusalsOfAServer(t *testing.T) {
 
 func TestAServerThatFallsSilentIsAskedAgain(t *testing.T) {
 	s, c := serve(t, pattern(300_000)), fast(t)
-	c.stall = 50 * time.Millisecond
+	c.stall = 3 * time.Second
 	s.answer = func(n int, w http.ResponseWriter, r *http.Request) bool {
 		if n > 0 {
 			return false

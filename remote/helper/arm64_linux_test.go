@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"vxorch/remote/hostapi"
 )
@@ -47,7 +46,7 @@ func TestArm64HelperWorks(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	if code := p.ends(10 * time.Second); code != 0 {
+	if code := p.ends(patience); code != 0 {
 		t.Errorf("exit code %d, want 0; stderr %s", code, p.stderr.String())
 	}
 }

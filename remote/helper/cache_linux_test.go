@@ -143,7 +143,7 @@ func TestHelperKeepsTheLastThree(t *testing.T) {
 	start(t, file("a")).greeted()
 	want := []string{"a", "b", "c", "d"}
 	var left []string
-	for range 100 {
+	for range 600 {
 		left = nil
 		for digit := range ages {
 			if _, err := os.Stat(file(digit)); err == nil {

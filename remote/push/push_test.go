@@ -116,7 +116,7 @@ func (h host) files(t *testing.T) (files []string) {
 // has not. A command that was cut off may end a moment after its session.
 func (h host) left(t *testing.T) (left []string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		left = slices.DeleteFunc(h.files(t), func(name string) bool { return name == "vxhelper" })
 		if len(left) == 0 || time.Now().After(deadline) {
 			return left
@@ -176,7 +176,7 @@ func TestHelperIsUploadedOnceAndThenStartedInOneSession(t *testing.T) {
 			h := start(t, c.config)
 			for format, opts := range map[string]push.Options{"bare": {Bundle: bundle(t)}, "packed": {Bundle: packed(t)}} {
 				if strings.HasPrefix(name, "silent") {
-					opts.Timeout = 4 * time.Second // of which SFTP gets one
+					opts.Timeout = 12 * time.Second // of which SFTP gets three
 				}
 				cold := mustStart(t, h.dial(t), opts)
 				if cold.Cached {
@@ -336,8 +336,8 @@ func TestStartFailures(t *testing.T) {
 		},
 		"helper hangs": {
 			config: sshdtest.Config{Env: map[string]string{"STANDIN": "hang"}},
-			opts:   push.Options{Timeout: time.Second},
-			kind:   hostapi.ErrHelper, words: []string{"no greeting within 1s"},
+			opts:   push.Options{Timeout: 4 * time.Second},
+			kind:   hostapi.ErrHelper, words: []string{"no greeting within 4s"},
 		},
 		"helper chatters": {
 			config: sshdtest.Config{Env: map[string]string{"STANDIN": "chatter"}},
@@ -466,7 +466,7 @@ func TestCancelEndsStartAndLeavesNothing(t *testing.T) {
 			if _, err := push.Start(ctx, h.dial(t), opts); !errors.Is(err, hostapi.ErrCanceled) {
 				t.Errorf("Start = %v, want ErrCanceled", err)
 			}
-			if took := time.Since(begin); took > 5*time.Second {
+			if took := time.Since(begin); took > 15*time.Second { // less than its own time-out
 				t.Errorf("Start returned after %s", took)
 			}
 			if left := h.left(t); len(left) > 0 {

@@ -223,12 +223,12 @@ func TestTheEndOfABastionIsTheReason(t *testing.T) {
 	host := sshdtest.Start(t, sshdtest.Config{Address: inside, Netns: "inside"})
 	var hole sshdtest.BlackHole
 	opts := options(t, "Match host 10.8.0.*\n  ProxyJump s0", bastion, host)
-	opts.Lease, opts.Dialer = 300*time.Millisecond, hole.Dial
+	opts.Lease, opts.Dialer = 4500*time.Millisecond, hole.Dial
 	conn, err := route.New(opts).Dial(t.Context(), alias(1))
 	must(t, err)
 	hole.Open()
 	<-conn.Done()
-	if err := conn.Err(); !errors.Is(err, hostapi.ErrLost) || err.Error() != "the connection to the jump host was lost: nothing came for 200ms" {
+	if err := conn.Err(); !errors.Is(err, hostapi.ErrLost) || err.Error() != "the connection to the jump host was lost: nothing came for 3s" {
 		t.Errorf("Err = %v, want the silence", err)
 	}
 	must(t, conn.Close())

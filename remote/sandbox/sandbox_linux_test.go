@@ -296,7 +296,7 @@ func TestKilledUpIsCleanedUp(t *testing.T) {
 func awaitSnapshot(t *testing.T, want snapshot, state string) {
 	t.Helper()
 	var diff string
-	for range 200 {
+	for range 3000 {
 		if diff = cmp.Diff(want, takeSnapshot(t, state)); diff == "" {
 			return
 		}

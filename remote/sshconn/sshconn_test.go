@@ -281,7 +281,7 @@ func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
 func TestEarlyHangUpIsGivenUpAfterThreeRetries(t *testing.T) {
 	attempts := make(chan int, 100)
-	dropping := peer(t, func(attempt int, conn net.Conn) { conn.Close(); attempts <- attempt })
+	dropping := peer(t, func(attempt int, conn net.Conn) { attempts <- attempt; conn.Close() })
 	refused(t, dropping, sshconn.Options{Home: t.TempDir()}, hostapi.ErrUnreachable, "before authentication", "MaxStartups")
 	if len(attempts) != 4 {
 		t.Errorf("made %d attempts, want 4", len(attempts))
@@ -301,7 +301,7 @@ func TestCancelEndsDialAtOnce(t *testing.T) {
 			if !errors.Is(err, hostapi.ErrCanceled) {
 				t.Errorf("Dial = %v, want ErrCanceled", err)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 12*time.Second { // less than any time-out
 				t.Errorf("Dial returned %s after the cancel", took)
 			}
 		})
@@ -311,7 +311,7 @@ func TestCancelEndsDialAtOnce(t *testing.T) {
 func TestVanishedPeerIsNoticed(t *testing.T) {
 	s := sshdtest.Start(t, sshdtest.Config{})
 	var hole sshdtest.BlackHole
-	conn := dial(t, target(s), sshconn.Options{Dialer: hole.Dial, KeepaliveInterval: 10 * time.Millisecond, KeepaliveTimeout: 50 * time.Millisecond})
+	conn := dial(t, target(s), sshconn.Options{Dialer: hole.Dial, KeepaliveInterval: 10 * time.Millisecond, KeepaliveTimeout: 3 * time.Second})
 	session, err := conn.Start(t.Context(), "cat")
 	if err != nil {
 		t.Fatal(err)
@@ -321,7 +321,7 @@ func TestVanishedPeerIsNoticed(t *testing.T) {
 	}
 	hole.Open()
 	<-conn.Done()
-	if err := conn.Err(); !errors.Is(err, hostapi.ErrLost) || !strings.Contains(err.Error(), "the connection was lost: nothing came for 50ms") {
+	if err := conn.Err(); !errors.Is(err, hostapi.ErrLost) || !strings.Contains(err.Error(), "the connection was lost: nothing came for 3s") {
 		t.Errorf("Err = %v, want the silence", err)
 	}
 	if err := session.Wait(); !errors.Is(err, hostapi.ErrLost) {

@@ -12,7 +12,7 @@ import (
 )
 
 func exchangeWith(port int, serve bool) hostapi.Probe {
-	return hostapi.Probe{Target: netip.MustParseAddr("127.0.0.1"), Tries: 1, TCP: &hostapi.TCPExchange{Port: port, Bytes: 64 << 10, Serve: serve}}
+	return hostapi.Probe{Target: netip.MustParseAddr("127.0.0.1"), Tries: maxTries, TCP: &hostapi.TCPExchange{Port: port, Bytes: 64 << 10, Serve: serve}}
 }
 
 func TestExchangeWaitsForTheOtherSide(t *testing.T) {
@@ -37,7 +37,9 @@ func TestExchangeWaitsForTheOtherSide(t *testing.T) {
 }
 
 func TestExchangeWithNobodyEndsAndSaysWhy(t *testing.T) {
-	if r := Exchange(context.Background(), exchangeWith(24794, false)); r.Received != 0 || r.Error == nil || r.Error.Kind != hostapi.KindUnreachable || !strings.Contains(r.Error.Message, "refused") {
+	nobody := exchangeWith(24794, false)
+	nobody.Tries = 1
+	if r := Exchange(context.Background(), nobody); r.Received != 0 || r.Error == nil || r.Error.Kind != hostapi.KindUnreachable || !strings.Contains(r.Error.Message, "refused") {
 		t.Errorf("asking nobody: %+v, want it refused", r)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -70,10 +72,7 @@ func TestOneSideServesSeveral(t *testing.T) {
 // One side serves an exchange that lasts and one that does not at the same time.
 func TestExchangeForATimeTellsHowFastDataCame(t *testing.T) {
 	serving, lasting, once := exchangeWith(24797, true), exchangeWith(24797, false), exchangeWith(24797, false)
-	serving.TCP.Clients, serving.TCP.For, lasting.TCP.For = 2, 400*time.Millisecond, 400*time.Millisecond
-	for _, p := range []*hostapi.Probe{&serving, &lasting, &once} {
-		p.Tries = 3
-	}
+	serving.TCP.Clients, serving.TCP.For, lasting.TCP.For = 2, 3*time.Second, 3*time.Second
 	results := make(chan hostapi.ProbeResult, 2)
 	go func() { results <- Exchange(context.Background(), serving) }()
 	go func() { results <- Exchange(context.Background(), once) }()
