@@ -31,7 +31,7 @@ const (
 	// startTimeout bounds connecting and authenticating, the user's part included.
 	startTimeout = 2 * time.Minute
 	// exitTimeout bounds asking a master to end.
-	exitTimeout = 3 * time.Second
+	exitTimeout = 10 * time.Second
 	// pathLimit is what a socket's path may have less what ssh appends to make it
 	// (unix(7): 108 bytes; macOS: 104; a dot and 16 characters).
 	pathLimit = 104 - 17 - 1

@@ -20,10 +20,12 @@ import (
 )
 
 const (
-	// patience is how long a daemon may take to end before it is killed, and to
-	// come up.
+	// patience is how long a daemon may take to end before it is killed.
 	patience = 5 * time.Second
-	interval = 20 * time.Millisecond
+	// startPatience is how long one may take to come up, also on a busy machine: one
+	// that ends instead is not waited for.
+	startPatience = 20 * time.Second
+	interval      = 20 * time.Millisecond
 )
 
 // zebraConfig keeps zebra from making objects of its own for the host's routes,
@@ -179,7 +181,7 @@ func start(ctx context.Context, lab, dir, name string, w hostapi.FRR) error {
 		go func() { ended <- cmd.Wait() }()
 	}
 	socket := filepath.Join(run, name+".vty")
-	for late := time.Now().Add(patience); ; {
+	for late := time.Now().Add(startPatience); ; {
 		if _, err := os.Stat(socket); err == nil {
 			return nil
 		}
@@ -189,7 +191,7 @@ func start(ctx context.Context, lab, dir, name string, w hostapi.FRR) error {
 		default:
 		}
 		if time.Now().After(late) {
-			return fmt.Errorf("%s was started and did not come up within %s", name, patience)
+			return fmt.Errorf("%s was started and did not come up within %s", name, startPatience)
 		}
 		if err := sleep(ctx); err != nil {
 			return err
