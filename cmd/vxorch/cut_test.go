@@ -29,8 +29,12 @@ import (
 	"vxorch/remote/sandbox"
 )
 
-// shortLease is that of the runs that are cut: what has to be waited for.
-const shortLease = 1200 * time.Millisecond
+// shortLease is that of the runs that are cut by a black hole: what has to be waited
+// for, and long enough for what only stands still for a moment.
+const shortLease = 4 * time.Second
+
+// helperEnds is less than the default lease, which is not what a helper is to end by.
+const helperEnds = 13 * time.Second
 
 // TestDeployCutAtEveryStepConvergesAndLeavesNothing cuts deploys of two hosts by
 // every hand at every moment of host1's work in turn: before it is dialled, read,
@@ -45,17 +49,19 @@ func TestDeployCutAtEveryStepConvergesAndLeavesNothing(t *testing.T) {
 		each    func(moments []string) []int
 		results []string // that host1 may come to; where there was nothing to cut yet it is also ok
 		words   string   // a pattern of host1's error
+		lease   time.Duration
 	}{
-		{"interrupt", func(c *cutting) { c.cancel() }, nil, everyMoment, []string{report.Interrupted}, "context canceled"},
-		{"vxorch killed", func(c *cutting) { c.hangUp() }, nil, everyMoment, []string{report.Failed, report.Unreachable}, "closed"},
-		{"helper killed", func(c *cutting) { c.kill("/vxhelper serve") }, nil, everyMoment, []string{report.Failed}, "killed by signal KILL"},
-		{"sshd killed", func(c *cutting) { c.kill("sshd: root", "sshd-session: root") }, nil, everyMoment, []string{report.Failed}, "the connection was lost: (the host closed it|connection reset by peer|broken pipe)"},
-		{"host rebooted", (*cutting).reboot, nil, everyMoment, []string{report.Failed}, "the connection was lost: (the host closed it|connection reset by peer|broken pipe)"},
-		{"black hole", func(c *cutting) { c.link("down") }, func(c *cutting) { c.link("up") }, oncePerPhase, []string{report.Failed, report.Unreachable}, "the connection was lost: nothing came for|no answer within"},
+		{"interrupt", func(c *cutting) { c.cancel() }, nil, everyMoment, []string{report.Interrupted}, "context canceled", 0},
+		{"vxorch killed", func(c *cutting) { c.hangUp() }, nil, everyMoment, []string{report.Failed, report.Unreachable}, "closed", 0},
+		{"helper killed", func(c *cutting) { c.kill("/vxhelper serve") }, nil, everyMoment, []string{report.Failed}, "killed by signal KILL", 0},
+		{"sshd killed", func(c *cutting) { c.kill("sshd: root", "sshd-session: root") }, nil, everyMoment, []string{report.Failed}, "the connection was lost: (the host closed it|connection reset by peer|broken pipe)", 0},
+		{"host rebooted", (*cutting).reboot, nil, everyMoment, []string{report.Failed}, "the connection was lost: (the host closed it|connection reset by peer|broken pipe)", 0},
+		{"black hole", func(c *cutting) { c.link("down") }, func(c *cutting) { c.link("up") }, oncePerPhase, []string{report.Failed, report.Unreachable}, "the connection was lost: nothing came for|no answer within", shortLease},
 	} {
 		t.Run(hand.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCutting(t, strings.ReplaceAll(hand.name, " ", ""))
+			c.lease = hand.lease
 			moments := c.watch()
 			if len(moments) < 10 {
 				t.Fatalf("a deploy has the moments %q only", moments)
@@ -106,6 +112,7 @@ type cutting struct {
 	box    *sandbox.Sandbox
 	lab    *inventory.Lab
 	before map[string]string // how the hosts looked
+	lease  time.Duration     // of the deploys that are cut; 0: the default
 
 	mu      sync.Mutex
 	cancel  context.CancelFunc // of the deploy that runs
@@ -146,12 +153,18 @@ func (c *cutting) controller(counted bool) *orchestrator.Controller {
 			if counted && h.Name == "host1" {
 				c.moment("connect")
 			}
+			var lease time.Duration
+			if counted {
+				lease = c.lease
+			}
 			host, err := remote.Dial(ctx, target(h), remote.Options{
-				User: "root", Home: c.t.TempDir(), Lease: shortLease,
+				User: "root", Home: c.t.TempDir(), Lease: lease,
 				Dialer: func(ctx context.Context, network, address string) (net.Conn, error) {
-					// In a black hole this is what the default takes ten seconds for.
-					ctx, cancel := context.WithTimeout(ctx, shortLease)
-					defer cancel()
+					if lease > 0 { // in a black hole this is what the default takes ten seconds for
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, lease)
+						defer cancel()
+					}
 					conn, err := c.box.Dial(ctx, network, address)
 					if err == nil && counted {
 						c.mu.Lock()
@@ -359,12 +372,11 @@ func (c *cutting) link(state string) {
 	}
 }
 
-// awaitNoHelper waits for the ends of the helpers, of which the lease is the
+// awaitNoHelper waits for the ends of the helpers, of which a short lease is the
 // longest that may be waited for.
 func (c *cutting) awaitNoHelper(where string) {
 	c.t.Helper()
-	const slack = 3 * time.Second // of a busy machine
-	deadline := time.Now().Add(shortLease + slack)
+	deadline := time.Now().Add(helperEnds)
 	for _, h := range c.box.Hosts() {
 		for len(c.processes(h.Name, "/vxhelper serve")) > 0 {
 			if time.Now().After(deadline) {

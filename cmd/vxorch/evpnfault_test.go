@@ -27,7 +27,7 @@ containers:
 const bgp = `
 bgp() { vtysh --vty_socket /run/vxorch/lu/frr/run "$@"; }
 router() { bgp -c 'configure terminal' -c 'router bgp 65000' "$@"; }
-await() { for i in $(seq 200); do [ $(bridge fdb show dev vxlan0 | grep -c 00:00:00:00:00:00) = $1 ] && return; sleep 0.1; done; return 1; }
+await() { for i in $(seq 600); do [ $(bridge fdb show dev vxlan0 | grep -c 00:00:00:00:00:00) = $1 ] && return; sleep 0.1; done; return 1; }
 learnt() { await 2; }
 lost() { await 0; }
 `
@@ -54,5 +54,7 @@ var evpnFaults = []fault{
 // TestEVPNFaultsAreNamed is the fault laboratory of networks by BGP EVPN.
 func TestEVPNFaultsAreNamed(t *testing.T) {
 	needRoot(t)
-	newFaultLab(t, sandbox.Options{Hosts: 3}, evpnLabText).names(t, evpnFaults)
+	l := newFaultLab(t, sandbox.Options{Hosts: 3}, evpnLabText)
+	l.mended = bgp + "learnt"
+	l.names(t, evpnFaults)
 }

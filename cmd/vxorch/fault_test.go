@@ -179,6 +179,7 @@ type faultLab struct {
 	lab     *inventory.Lab
 	control *orchestrator.Controller
 	head    string // of every script
+	mended  string // what each host waits for by a script, once a fault is undone
 }
 
 // newFaultLab makes the lab of text, a format for the key, the known hosts and the
@@ -255,6 +256,7 @@ func (l *faultLab) mend(t *testing.T, f fault) {
 	}
 	// What containers and bridges have learned of it goes by itself, later.
 	for _, h := range l.box.Hosts() {
+		l.run(t, h.Name, l.mended)
 		l.run(t, h.Name, "quiet 2>/dev/null || true; for b in lu-br0 un-br0; do bridge fdb flush dev $b 2>/dev/null || true; done")
 	}
 	o := l.control.Verify(t.Context(), l.lab)

@@ -86,11 +86,15 @@ func TestEndedDeployCanBeDeployedAndDestroyed(t *testing.T) {
 	tr.must("destroy", "--yes", inventory)
 	before := map[string]string{"host1": tr.snapshot("host1"), "host2": tr.snapshot("host2")}
 
-	// How long an undisturbed deploy takes here: what is cut lies within.
-	began := time.Now()
-	tr.must("deploy", inventory)
-	whole := time.Since(began)
-	tr.must("destroy", "--yes", inventory)
+	// How long an undisturbed deploy takes here: what is cut lies within. The
+	// quickest of some, since in a slow one's time others are done.
+	whole := time.Hour
+	for range 3 {
+		began := time.Now()
+		tr.must("deploy", inventory)
+		whole = min(whole, time.Since(began))
+		tr.must("destroy", "--yes", inventory)
+	}
 
 	const moments = 8
 	ended := 0
@@ -123,6 +127,7 @@ func TestEndedDeployCanBeDeployedAndDestroyed(t *testing.T) {
 				// result had ended.
 				t.Errorf("%s after %v: exit %d, want %d\n%s", hand, moment, code, want, out)
 			}
+			tr.awaitNoHelper()
 			if i%2 == 0 {
 				tr.must("deploy", inventory)
 			}
@@ -136,6 +141,15 @@ func TestEndedDeployCanBeDeployedAndDestroyed(t *testing.T) {
 		if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(tr.snapshot(host), "\n")); diff != "" {
 			t.Errorf("%s is not as it was (-before +after):\n%s", host, diff)
 		}
+	}
+}
+
+// awaitNoHelper waits for the helpers of a run that was killed to notice: they hold
+// its locks until then.
+func (tr *trial) awaitNoHelper() {
+	tr.t.Helper()
+	for _, h := range tr.box.Hosts() {
+		tr.on(h.Name, "for i in $(seq 600); do grep -qs vxhelper /proc/[0-9]*/comm || exit 0; sleep 0.1; done; exit 1")
 	}
 }
 

@@ -205,7 +205,7 @@ func (s *screen) play() {
 func (s *screen) sees(what string, wanted func(lines []string) bool) {
 	s.t.Helper()
 	var text string
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		text = s.tmux("capture-pane", "-p", "-S", "-")
 		if wanted(strings.Split(strings.TrimRight(text, "\n"), "\n")) {
 			return

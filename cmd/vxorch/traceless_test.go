@@ -84,6 +84,7 @@ func TestNothingDiffersFromBeforeTheFirstDeploy(t *testing.T) {
 			tr.run("timeout", "--foreground", "-s", signal, after, tr.bin, "destroy", "--yes", changed)
 		}
 	}
+	tr.awaitNoHelper()
 	tr.must("deploy", "--yes", inventory)
 
 	// Neither what there is nor where it is kept has to be known.
