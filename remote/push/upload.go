@@ -9,9 +9,23 @@ import (
 	"vxorch/remote/sshconn"
 )
 
-// sftpWrites is how many writes are under way at once. One at a time takes a
-// round trip each 32 KiB: 20 s for a helper at 100 ms.
-const sftpWrites = 64
+// How many writes of 32 KiB are under way at once. One at a time takes a round
+// trip each: 8 s for a helper at 100 ms. But what is under way and not on the line
+// is in sshd, which grows its buffer for it by copying the whole buffer each time:
+// with 64 of them at hand at once that cost each host more CPU than to unpack the
+// helper and take its hash. So there are as many as fill 1 Gbit/s, which is one
+// each 250 µs of the round trip, but some even on the shortest line, and no more
+// than the 2 MiB that sshd takes.
+const (
+	leastWrites  = 8
+	mostWrites   = 64
+	writeSpacing = 250 * time.Microsecond
+)
+
+// writes is how many shall be under way where a round trip takes so long.
+func writes(roundTrip time.Duration) int {
+	return int(min(max(leastWrites, roundTrip/writeSpacing), mostWrites))
+}
 
 // sendBuffer is how much is handed to the connection at once. It makes packets
 // of 32 KiB of it, as large as the server takes.
@@ -62,11 +76,12 @@ func (u upload) write(client *sshconn.SFTP) error {
 		return err
 	}
 	defer source.Close()
+	began := time.Now()
 	file, err := client.OpenFile(u.file, os.O_WRONLY)
 	if err != nil {
 		return err
 	}
-	_, err = file.ReadFromWithConcurrency(source, sftpWrites)
+	_, err = file.ReadFromWithConcurrency(source, writes(time.Since(began)))
 	return err
 }
 
