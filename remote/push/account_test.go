@@ -296,12 +296,13 @@ func TestPlacesForTheHelperAreTriedInTurn(t *testing.T) {
 			h := start(t, c.config)
 			place := filepath.Join(filepath.Dir(filepath.Dir(h.Home)), c.place)
 			opts := push.Options{Bundle: packed(t)}
-			works(t, mustStart(t, h.dial(t), opts))
+			cold := mustStart(t, h.dial(t), opts)
+			works(t, cold)
 			if len(helpers(t, place)) != 1 {
 				t.Errorf("the helper is not in %s", c.place)
 			}
-			if got := h.Sessions(t); got < 2 {
-				t.Errorf("it took %d sessions: SFTP was not tried", got)
+			if forced := c.config.Lines != nil; cold.SFTP == forced { // which stands in for SFTP, too
+				t.Errorf("the helper came by SFTP: %v", cold.SFTP)
 			}
 			warm := mustStart(t, h.dial(t), opts)
 			works(t, warm)

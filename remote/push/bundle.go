@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"sync"
 
 	"vxorch/remote/hostapi"
 )
@@ -20,13 +21,13 @@ import (
 var files embed.FS
 
 // embedded is the bundle that this program carries.
-func embedded() (*Bundle, error) {
+var embedded = sync.OnceValues(func() (*Bundle, error) {
 	dir, err := fs.Sub(files, "helpers")
 	if err != nil {
 		return nil, err
 	}
 	return NewBundle(dir)
-}
+})
 
 // machines are what a helper can be for, with the names that uname -m has for it.
 var machines = []struct {
@@ -49,6 +50,9 @@ type helper struct {
 	packed int64  // bytes of the file if it is one of Pack's, else 0
 	hash   string // of the program, SHA-256, hexadecimal
 	size   int64  // of the program
+	// packedHash is that of the file if it is one of Pack's. It is taken once, for
+	// the first host that needs the helper.
+	packedHash func() (string, error)
 }
 
 // NewBundle makes a bundle of the files vxhelper-linux-ARCH.gz of dir, as Pack
@@ -61,7 +65,7 @@ func NewBundle(dir fs.FS) (*Bundle, error) {
 		err := h.readHeader()
 		if errors.Is(err, fs.ErrNotExist) {
 			h = helper{dir: dir, file: fileOf(m.arch)}
-			err = h.digest()
+			h.hash, h.size, err = digest(dir, h.file)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -126,22 +130,34 @@ func (h *helper) readHeader() error {
 		return fmt.Errorf("%s: not packed by scripts/build", h.file)
 	}
 	h.packed, h.hash, h.size = info.Size(), z.Comment, int64(binary.BigEndian.Uint64(size))
+	dir, file := h.dir, h.file
+	h.packedHash = sync.OnceValues(func() (string, error) {
+		hash, _, err := digest(dir, file)
+		return hash, err
+	})
 	return nil
 }
 
-// digest reads a bare program.
-func (h *helper) digest() error {
-	f, err := h.dir.Open(h.file)
+// digest reads a file for its SHA-256, hexadecimal, and size.
+func digest(dir fs.FS, file string) (hash string, size int64, err error) {
+	f, err := dir.Open(file)
 	if err != nil {
-		return err
+		return "", 0, err
 	}
 	defer f.Close()
 	sum := sha256.New()
-	if h.size, err = io.Copy(sum, f); err != nil {
-		return fmt.Errorf("%s: %w", h.file, err)
+	if size, err = io.Copy(sum, f); err != nil {
+		return "", 0, fmt.Errorf("%s: %w", file, err)
 	}
-	h.hash = hex.EncodeToString(sum.Sum(nil))
-	return nil
+	return hex.EncodeToString(sum.Sum(nil)), size, nil
+}
+
+// sum is the hash of what open gives.
+func (h helper) sum(packed bool) (string, error) {
+	if packed {
+		return h.packedHash()
+	}
+	return h.hash, nil
 }
 
 // open gives the program to be sent, compressed if packed. That can only be had

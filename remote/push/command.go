@@ -51,7 +51,7 @@ const (
 
 // What the controller answers to need, on a line of its own.
 const (
-	wordStored = "stored" // FILE has the helper
+	wordStored = "stored" // HASH: FILE has the helper, as it was asked for, with that SHA-256
 	wordInline = "inline" // the helper follows
 )
 
@@ -88,8 +88,8 @@ const common = `say() { echo; echo "$t $*"; }; ` +
 	`if mkdir -p $h 2>/dev/null && true 2>/dev/null >$x && chmod 700 $h $x; then ` +
 	`if [ -x $x ]; then room && return 0; r="has no room"; else r="is mounted noexec"; fi; else r="cannot be written to"; fi; ` +
 	`rm -f $x; rmdir $h "$1" 2>/dev/null; w="$w$1 $r; "; return 1; }; ` +
-	// proven tells whether $x is what it should be, and removes it otherwise.
-	`proven() { s=$(sha256sum <$x); s=${s%% *}; case $s in $h) mv -f $x $h/vxhelper && return 0;; esac; rm -f $x; say spoilt "${s:-none}" "$PWD/$x"; exit 1; }; ` +
+	// proven ends it all if the file $1 does not have the hash $2.
+	`proven() { s=$(sha256sum <$1); s=${s%% *}; case $s in "${2:-none}") return 0;; esac; rm -f $x $x.sent; say spoilt "${s:-none}" "$PWD/$1"; exit 1; }; ` +
 	`umask 077; r=; w=; `
 
 // places sets the directories for the cache, the first that does is taken. A
@@ -133,11 +133,13 @@ func (q request) userScript() string {
 	fmt.Fprintf(&s, `w=; k=0; for d do k=$((k+1)); [ $k -le %d ] && continue; make "$d" || continue; [ "$w" ] && say %s "$w"; `, q.skip, answerPassed)
 	// The file for SFTP is unpacked into another, even if there is nothing to
 	// unpack: nobody may execute a file that the server still has open. It is made
-	// here, so that the server finds it only if it shows the same files. What comes
-	// inline is taken by size: the rest of the input is the helper's.
-	fmt.Fprintf(&s, `true 2>/dev/null >$x.sent; say %s $h $f "$PWD/$x.sent"; m=; read m; `, answerNeed)
-	fmt.Fprintf(&s, `case $m in %s) $p <$x.sent >$x;; %s) rm -f $x.sent; head -c $l | $p >$x;; *) false;; esac || { rm -f $x $x.sent; say %s $k "$d"; exit 1; }; `+
-		`rm -f $x.sent; say %s; proven; go; done; `, wordStored, wordInline, answerFull, answerGot)
+	// here, so that the server finds it only if it shows the same files. Its hash is
+	// taken as it is, which is half the work; that nothing goes wrong from there on
+	// is for gzip to see, by its own checksum. What comes inline is taken by size,
+	// since the rest of the input is the helper's, and its hash unpacked.
+	fmt.Fprintf(&s, `true 2>/dev/null >$x.sent; say %s $h $f "$PWD/$x.sent"; m=; read m s; `, answerNeed)
+	fmt.Fprintf(&s, `case $m in %s) proven $x.sent $s; $p <$x.sent >$x;; %s) rm -f $x.sent; head -c $l | $p >$x;; *) false;; esac || { rm -f $x $x.sent; say %s $k "$d"; exit 1; }; `+
+		`rm -f $x.sent; say %s; [ $m = %[1]s ] || proven $x $h; mv -f $x $h/vxhelper && go; rm -f $x; w="$w$d cannot be written to; "; done; `, wordStored, wordInline, answerFull, answerGot)
 	fmt.Fprintf(&s, `say %s $i "$w"`, answerNowhere)
 	return s.String()
 }
@@ -150,7 +152,7 @@ func (q request) rootScript() string {
 	s.WriteString(q.drop())
 	fmt.Fprintf(&s, `for d do has "$d" && %s; done; `, q.serve(` --source "$f"`))
 	// No more is read than there should be: the file may be anything by now.
-	fmt.Fprintf(&s, `w=; for d do make "$d" || continue; if head -c $n "$f" >$x; then proven; %s; fi; rm -f $x; w="$w$d cannot be written to; "; done; `, q.serve(` --source "$f"`))
+	fmt.Fprintf(&s, `w=; for d do make "$d" || continue; if head -c $n "$f" >$x; then proven $x $h; mv -f $x $h/vxhelper && %s; fi; rm -f $x; w="$w$d cannot be written to; "; done; `, q.serve(` --source "$f"`))
 	fmt.Fprintf(&s, `say %s 0 "$w"`, answerNowhere)
 	return s.String()
 }

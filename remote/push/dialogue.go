@@ -166,7 +166,10 @@ func (d *dialogue) send(ctx context.Context, q request, wish string, opts Option
 			case err == nil:
 				opts.Log.Debug("push: sent the helper by SFTP", "file", u.file, "bytes", h.size, "format", fields[1])
 				d.stored.Store(true)
-				_, err = io.WriteString(d.stream.session.Stdin, wordStored+"\n")
+				sum, err := h.sum(u.packed)
+				if err == nil {
+					_, err = io.WriteString(d.stream.session.Stdin, wordStored+" "+sum+"\n")
+				}
 				sent <- err
 				return
 			case ctx.Err() != nil:

@@ -164,9 +164,6 @@ func start(ctx context.Context, conn *sshconn.Conn, q request, mark string, opts
 			}
 		case answerGot:
 		case answerFull:
-			if d.stored.Load() {
-				return nil, &astray{hostapi.Errorf(hostapi.KindHelper, "", "unpack the helper in %s: it takes no more, or lacks what was sent", rest)}
-			}
 			return nil, refusal(word, rest)
 		case answerSpoilt:
 			sum, file, _ := strings.Cut(rest, " ")

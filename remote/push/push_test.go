@@ -49,11 +49,16 @@ var standin = sync.OnceValues(func() ([]byte, error) {
 
 func bundle(t *testing.T) *push.Bundle {
 	t.Helper()
+	return bundleOf(t, bareFiles(t))
+}
+
+func bareFiles(t *testing.T) fstest.MapFS {
+	t.Helper()
 	program, err := standin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bundleOf(t, fstest.MapFS{helperName: &fstest.MapFile{Data: program}})
+	return fstest.MapFS{helperName: &fstest.MapFile{Data: program}}
 }
 
 func bundleOf(t *testing.T, dir fs.FS) *push.Bundle {
@@ -234,6 +239,54 @@ func TestSFTPThatShowsOtherFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhatIsDamagedOnTheWayIsSentAgain has SFTP bring a helper that lacks its
+// end, and one with another byte. Neither is unpacked.
+func TestWhatIsDamagedOnTheWayIsSentAgain(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"cut short":    func(b []byte) []byte { return b[:len(b)-10] },
+		"another byte": func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+	} {
+		for format, make := range map[string]func(*testing.T) fstest.MapFS{"bare": bareFiles, "packed": packedFiles} {
+			t.Run(format+" "+name, func(t *testing.T) {
+				h := start(t, sshdtest.Config{Env: program(t, "gzip", `echo unpacked >>"$XDG_CACHE_HOME/../gzip"; exec /usr/bin/gzip "$@"`)})
+				dir := &damagingOnce{MapFS: make(t), damage: damage}
+				opts := push.Options{Bundle: bundleOf(t, dir)}
+				dir.armed = true
+				var log strings.Builder
+				opts.Log = slog.New(slog.NewTextHandler(&log, nil))
+				stream := mustStart(t, h.dial(t), opts)
+				works(t, stream)
+				if stream.SFTP || !strings.Contains(log.String(), "did not arrive") {
+					t.Errorf("the helper came by SFTP: %v; log: %s", stream.SFTP, log.String())
+				}
+				unpacked, err := os.ReadFile(filepath.Join(h.cache, "../gzip"))
+				if format == "packed" && (err != nil || strings.Count(string(unpacked), "unpacked") != 1) {
+					t.Errorf("gzip was run for %q, %v; want it run once, for what came whole", unpacked, err)
+				}
+				if got := h.files(t); len(got) != 1 || got[0] != "vxhelper" {
+					t.Errorf("the cache has %q, want the helper alone", got)
+				}
+			})
+		}
+	}
+}
+
+// damagingOnce damages what is opened first once it is armed.
+type damagingOnce struct {
+	fstest.MapFS
+	armed  bool
+	damage func([]byte) []byte
+}
+
+func (d *damagingOnce) Open(name string) (fs.File, error) {
+	f, ok := d.MapFS[name]
+	if !ok || !d.armed {
+		return d.MapFS.Open(name)
+	}
+	d.armed = false
+	return fstest.MapFS{name: &fstest.MapFile{Data: d.damage(slices.Clone(f.Data))}}.Open(name)
 }
 
 func TestCacheIsTheUsersAlone(t *testing.T) {
@@ -549,6 +602,11 @@ func (f *stallingFile) Read(p []byte) (int, error) {
 // packed is bundle as scripts/build makes it.
 func packed(t *testing.T) *push.Bundle {
 	t.Helper()
+	return bundleOf(t, packedFiles(t))
+}
+
+func packedFiles(t *testing.T) fstest.MapFS {
+	t.Helper()
 	program, err := standin()
 	if err != nil {
 		t.Fatal(err)
@@ -557,5 +615,5 @@ func packed(t *testing.T) *push.Bundle {
 	if err := push.Pack(&file, program); err != nil {
 		t.Fatal(err)
 	}
-	return bundleOf(t, fstest.MapFS{helperName + ".gz": &fstest.MapFile{Data: file.Bytes()}})
+	return fstest.MapFS{helperName + ".gz": &fstest.MapFile{Data: file.Bytes()}}
 }
