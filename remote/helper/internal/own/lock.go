@@ -44,7 +44,7 @@ func (s Store) Lock(lab string, holder hostapi.Holder) (*Lock, error) {
 	// A holder that ends removes the file and the directories: whoever opened
 	// them just before has a lock that nobody else will meet, and tries again.
 	for range 100 {
-		if err := s.mkdirs(lab); err != nil {
+		if err := s.mkdirsForLock(lab); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -180,8 +180,8 @@ func (l *Lock) isAt(path string) bool {
 	return err == nil && os.SameFile(mine, named)
 }
 
-// begin says who holds the lock, and makes again what the last holder removed
-// between our making it and our lock.
+// begin says who holds the lock, and makes the directories: the last holder may have
+// removed them between our making them and our lock.
 func (l *Lock) begin(holder hostapi.Holder) error {
 	if err := l.store.mkdirs(l.lab); err != nil {
 		return err

@@ -62,14 +62,35 @@ func (s Store) dirs(lab string) []string {
 // it.
 func (s Store) mkdirs(lab string) error {
 	for _, dir := range s.dirs(lab) {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		if err := trust(dir); err != nil {
+		if err := mkdir(dir); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mkdirsForLock makes of the lab's directories what its lock needs. The last one is
+// its holder's to make: whoever is refused the lock would leave it behind if it was
+// made while the holder took the others away.
+func (s Store) mkdirsForLock(lab string) error {
+	dirs := s.dirs(lab)
+	last := len(dirs) - 1
+	for _, dir := range dirs[:last] {
+		if err := mkdir(dir); err != nil {
+			return err
+		}
+	}
+	if err := trust(dirs[last]); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func mkdir(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return trust(dir)
 }
 
 // Path is where what the lab calls name is, or would be, in its directory.
