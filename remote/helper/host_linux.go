@@ -96,7 +96,7 @@ func (h *host) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi
 	}
 	facts, err := h.kernel.Observe(ctx, req, h.store)
 	if err == nil {
-		facts.FRR, err = frr.Observe(h.store, req.Lab, req.FRR != nil || req.Thorough)
+		facts.FRR, err = frr.Observe(ctx, h.store, req.Lab, req.FRR != nil || req.Thorough)
 	}
 	if err == nil && req.FRR != nil && req.FRR.Port != 0 {
 		facts.FRR.Listeners, err = link.Listeners(req.FRR.Port)

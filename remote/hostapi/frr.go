@@ -10,7 +10,7 @@ import (
 )
 
 // FRR is the lab's own control plane on a host: a zebra and a bgpd of FRRouting
-// that nobody else uses. They fill the tables of the lab's VTEPs with what the
+// that nobody else uses, or a part of those that the host has. They fill the tables of the lab's VTEPs with what the
 // other hosts' tell them (BGP EVPN, RFC 8365).
 type FRR struct {
 	Local  netip.Addr `json:"local"`  // tunnel end, from which bgpd speaks
@@ -18,6 +18,9 @@ type FRR struct {
 	Config string     `json:"config"` // bgpd's; PasswordHere stands for the password
 	// Password is a secret: printable ASCII without spaces; empty: there is none.
 	Password string `json:"password,omitempty"`
+	// Existing: it is a part of the FRR that the host runs by itself, and Config what
+	// that one's bgpd is told; else the lab has daemons of its own.
+	Existing bool `json:"existing,omitempty"`
 	// Anew: it begins anew also where it runs as wanted.
 	Anew bool `json:"anew,omitempty"`
 }
@@ -63,8 +66,12 @@ type FRRFacts struct {
 	Mark    *Mark     `json:"mark,omitempty"`    // of the lab's own; nil: there is none
 	Digest  string    `json:"digest,omitempty"`  // DigestFRR of its configuration
 	Daemons []Process `json:"daemons,omitempty"` // of the lab's own that run, by name
-	// Others are zebras in the host's own namespace that are none of vxorch's.
-	Others    []Process    `json:"others,omitempty"`
+	// Existing: the lab's is a part of the host's own, whose daemons are Daemons.
+	Existing bool `json:"existing,omitempty"`
+	// Others are daemons in the host's own namespace that are none of vxorch's.
+	Others []Process `json:"others,omitempty"`
+	// Host is what the host's own bgpd has besides; nil: there is none that answers.
+	Host      *HostBGP     `json:"host,omitempty"`
 	Listeners []PortHolder `json:"listeners,omitempty"` // on the port asked for, whoever it is
 }
 
@@ -88,6 +95,7 @@ func (f *FRRFacts) Runs(name string) bool {
 func (w FRR) Diff(f FRRFacts) []Change {
 	var d differences
 	d.boolean(Marked, f.Mark != nil && !f.Mark.Intended, true)
+	d.boolean("part of the host's own", f.Existing, w.Existing)
 	if f.Digest != DigestFRR(w.Text(), w.Port) {
 		d.text("configuration", "another", "as planned") // in words, since it holds the password
 	}

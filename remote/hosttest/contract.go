@@ -24,6 +24,10 @@ type Env struct {
 	PlantNet func(t *testing.T, netns string)  // makes a named namespace without a mark
 	Stall    func(t *testing.T, object string) // has the next step on that object wait until its context has ended, then go on; nil: the host cannot
 
+	// For ContractFRR only: has the machine run an FRR of its own, and gives what shows
+	// the configuration of its bgpd, which has an instance of that number; 0: none.
+	BGP func(t *testing.T, asn int) (shown func() string)
+
 	// For ContractVirt only.
 	Image []byte // qcow2, at most a few MiB; a guest that does nothing will do
 	Virsh Virsh

@@ -22,6 +22,8 @@ func ContractFRR(t *testing.T, open func(t *testing.T) Env) {
 		{"what changes of it is seen", (*bench).frrChange},
 		{"removal leaves nothing of it", (*bench).frrRemove},
 		{"nonsense about it is refused", (*bench).frrNonsense},
+		{"a part of the host's own is seen as wanted and goes", (*bench).frrJoins},
+		{"a part that clashes with the host's own is refused", (*bench).frrClashes},
 		{"routes that do not come are told of", (*bench).routesMissing},
 		{"routes of a foreign VTEP", (*bench).routesForeign},
 	} {
@@ -138,6 +140,76 @@ func (b *bench) frrNonsense() {
 			b.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
 	}
+}
+
+// joins is the lab's part for the FRR of the host's own.
+func (b *bench) joins() hostapi.FRR {
+	group, filter := hostapi.BGPReflectors(b.lab), hostapi.BGPFilter(b.lab)
+	return hostapi.FRR{Local: b.Local, Password: "sesame", Existing: true, Config: strings.NewReplacer("GROUP", group, "FILTER", filter).Replace(
+		"bgp extcommunity-list standard FILTER permit rt 65000:100\nroute-map FILTER permit 1\n match extcommunity FILTER\nexit\nrouter bgp 65000\n" +
+			" neighbor GROUP peer-group\n neighbor GROUP remote-as 65000\n neighbor GROUP password " + hostapi.PasswordHere + "\n" +
+			" address-family l2vpn evpn\n  neighbor GROUP activate\n  neighbor GROUP route-map FILTER in\n  advertise-all-vni\n exit-address-family\n" +
+			" neighbor 192.0.2.9 peer-group GROUP\nexit\n")}
+}
+
+func (b *bench) frrJoins() {
+	b.lockLab(b.Host)
+	if _, err := b.try(b.Host, hostapi.Create, b.step(b.joins())); !errors.Is(err, hostapi.ErrUnsupported) {
+		b.Errorf("where there is none: %v, want ErrUnsupported", err)
+	}
+	b.apply(hostapi.Remove, b.step(hostapi.FRR{}))
+	shown := b.BGP(b.T, 0)
+	before := shown()
+	want := b.joins()
+	if res := b.apply(hostapi.Create, b.step(want)); !res.Steps[0].Changed {
+		b.Error("it was told, and says that nothing changed")
+	}
+	f := b.seeFRR(hostapi.ObserveRequest{})
+	for _, c := range want.Diff(f) {
+		b.Errorf("%s is %s, want %s", c.Property, c.From, c.To)
+	}
+	if f.Mark == nil || f.Mark.Lab != b.lab || f.Mark.User != user || f.Host == nil || len(f.Host.Neighbors) > 0 {
+		b.Errorf("it is seen as %+v", f)
+	}
+	if !strings.Contains(shown(), hostapi.BGPReflectors(b.lab)) {
+		b.Errorf("the host's own has nothing of it:\n%s", shown())
+	}
+	if res := b.apply(hostapi.Update, b.step(want)); res.Steps[0].Changed {
+		b.Error("it was changed a second time")
+	}
+	want.Password = "open"
+	if changes := want.Diff(b.seeFRR(hostapi.ObserveRequest{})); len(changes) != 1 {
+		b.Errorf("another password: %v, want one change", changes)
+	}
+	if res := b.apply(hostapi.Update, b.step(want)); !res.Steps[0].Changed {
+		b.Error("another password: nothing was changed")
+	}
+	if changes := want.Diff(b.seeFRR(hostapi.ObserveRequest{})); len(changes) > 0 {
+		b.Errorf("another password: seen with %v", changes)
+	}
+	if res := b.apply(hostapi.Remove, b.step(hostapi.FRR{})); !res.Steps[0].Changed {
+		b.Error("it was removed, and says that nothing changed")
+	}
+	if after := shown(); after != before {
+		b.Errorf("the host's own has now\n%s\nbefore it had\n%s", after, before)
+	}
+	if f := b.seeFRR(hostapi.ObserveRequest{Thorough: true}); f.Mark != nil || len(f.Daemons) > 0 {
+		b.Errorf("it is still there: %+v", f)
+	}
+	b.nothingStands()
+}
+
+func (b *bench) frrClashes() {
+	b.lockLab(b.Host)
+	shown := b.BGP(b.T, 64512)
+	before := shown()
+	if _, err := b.try(b.Host, hostapi.Create, b.step(b.joins())); !errors.Is(err, hostapi.ErrForeign) {
+		b.Errorf("%v, want ErrForeign", err)
+	}
+	if after := shown(); after != before {
+		b.Errorf("the host's own has now\n%s\nbefore it had\n%s", after, before)
+	}
+	b.apply(hostapi.Remove, b.step(hostapi.FRR{}))
 }
 
 // awaited is the lab's VTEP with routes that nobody sends.

@@ -76,6 +76,7 @@ type Machine struct {
 	frrs       map[string]*frr // by lab
 	noFRR      bool
 	zebra      bool                // one that is none of vxorch's runs
+	bgpd       *hostapi.HostBGP    // and a bgpd beside it; nil: none
 	leftovers  map[string][]string // by lab
 	holders    []hostapi.PortHolder
 	routes     []hostapi.HostRoute // without the subnets that they overlap

@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,6 +35,30 @@ func (m *Machine) PlantFRR() {
 	m.zebra = true
 }
 
+// PlantBGP has the machine run an FRR that is none of vxorch's, whose bgpd has host;
+// nil: it ends, and forgets what labs have told it.
+func (m *Machine) PlantBGP(host *hostapi.HostBGP) {
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	m.zebra, m.bgpd = host != nil, host
+	for _, f := range m.frrs {
+		f.running = f.running && !f.want.Existing
+	}
+}
+
+// BGPText is the configuration of the machine's own bgpd, as the fake has it.
+func (m *Machine) BGPText() string {
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	text := fmt.Sprintf("%+v\n", m.bgpd)
+	for _, lab := range slices.Sorted(maps.Keys(m.frrs)) {
+		if f := m.frrs[lab]; f.running && f.want.Existing {
+			text += f.want.Text()
+		}
+	}
+	return text
+}
+
 // frrFacts is what is seen of FRR for a lab; nil: it was not asked for, and the lab
 // has none.
 func (m *Machine) frrFacts(lab string, query *hostapi.FRRQuery, thorough bool) *hostapi.FRRFacts {
@@ -48,11 +73,23 @@ func (m *Machine) frrFacts(lab string, query *hostapi.FRRQuery, thorough bool) *
 	if m.zebra {
 		out.Others = []hostapi.Process{{Name: hostapi.Zebra, PID: 7}}
 	}
+	if m.bgpd != nil {
+		out.Others = []hostapi.Process{{Name: hostapi.BGPD, PID: 8}, {Name: hostapi.Zebra, PID: 7}}
+		host := *m.bgpd
+		out.Host = &host
+	}
 	if f == nil {
 		return out
 	}
 	out.Mark, out.Digest = seen(f.mark, lab), hostapi.DigestFRR(f.want.Text(), f.want.Port)
-	if f.running {
+	out.Existing = f.want.Existing
+	switch {
+	case f.want.Existing:
+		out.Daemons = out.Others
+		if !f.running {
+			out.Digest = ""
+		}
+	case f.running:
 		out.Daemons = []hostapi.Process{{Name: hostapi.BGPD, PID: 12}, {Name: hostapi.Zebra, PID: 11}}
 	}
 	return out
@@ -65,10 +102,17 @@ func (w work) frr(want hostapi.FRR) (changed bool, err error) {
 		return false, invalid("a control plane at %s, port %d", want.Local, want.Port)
 	case strings.ContainsFunc(want.Password, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return false, invalid("a password of other than printable characters")
-	case w.noFRR:
+	case want.Existing && w.bgpd == nil:
+		return false, &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "no bgpd runs"}
+	case w.noFRR && !want.Existing:
 		return false, &hostapi.Error{Kind: hostapi.KindUnsupported, Message: "FRR is not installed", Hint: "`vxorch prepare` installs it"}
 	case len(want.Diff(*w.frrFacts(lab, nil, true))) == 0 && !want.Anew:
 		return false, nil
+	}
+	if want.Existing {
+		if cause, _ := want.Clash(lab, *w.bgpd); cause != "" {
+			return false, &hostapi.Error{Kind: hostapi.KindForeign, Message: cause}
+		}
 	}
 	f := &frr{want: want, mark: &hostapi.Mark{Lab: lab, Intended: true}}
 	w.frrs[lab] = f

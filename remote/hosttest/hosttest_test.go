@@ -32,6 +32,7 @@ func TestFakeKeepsTheContract(t *testing.T) {
 					Plant:    func(_ *testing.T, name string) { m.PlantLink(hostapi.Link{Name: name, Up: true}) },
 					PlantNet: func(_ *testing.T, name string) { m.PlantNamespace(name) },
 					Stall:    func(_ *testing.T, object string) { m.Stall(object) },
+					BGP:      func(_ *testing.T, asn int) func() string { m.PlantBGP(&hostapi.HostBGP{ASN: asn}); return m.BGPText },
 					Image:    []byte("an image"),
 					Virsh:    m.Virsh(),
 				}

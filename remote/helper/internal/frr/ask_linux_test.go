@@ -53,7 +53,7 @@ func vty(t *testing.T, run string, answer string) <-chan []string {
 func TestConverse(t *testing.T) {
 	run := t.TempDir()
 	told := vty(t, run, `{"a": 1}`)
-	said, err := converse(t.Context(), run, "enable", "clear bgp *")
+	said, err := converse(t.Context(), run, joinPatience, "enable", "clear bgp *")
 	if err != nil || string(said) != `{"a": 1}` {
 		t.Errorf("converse: %q, %v", said, err)
 	}
@@ -107,7 +107,7 @@ func TestABgpdThatHangsUpIsAnError(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	if _, err := converse(t.Context(), run, "show version"); err == nil {
+	if _, err := converse(t.Context(), run, joinPatience, "show version"); err == nil {
 		t.Error("no error")
 	}
 }

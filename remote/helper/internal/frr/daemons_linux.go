@@ -39,11 +39,11 @@ func Ensure(ctx context.Context, lock *own.Lock, store own.Store, mark hostapi.M
 	if !w.Local.Is4() || w.Port < 0 || w.Port > 1<<16-1 || strings.ContainsFunc(w.Password, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return false, hostapi.Errorf(hostapi.KindInvalid, "", "a control plane has an IPv4 tunnel end, a TCP port and a password of printable characters")
 	}
-	seen, err := Observe(store, lock.Lab(), true)
+	seen, err := Observe(ctx, store, lock.Lab(), true)
 	if err != nil {
 		return false, err
 	}
-	if len(seen.Lacking) > 0 {
+	if len(seen.Lacking) > 0 && !w.Existing {
 		return false, hostapi.Errorf(hostapi.KindUnsupported, "`vxorch prepare` installs it", "FRR is not installed (missing: %s)", strings.Join(seen.Lacking, ", "))
 	}
 	if len(w.Diff(*seen)) == 0 && !w.Anew {
@@ -54,19 +54,49 @@ func Ensure(ctx context.Context, lock *own.Lock, store own.Store, mark hostapi.M
 		return false, err
 	}
 	_ = os.Remove(filepath.Join(dir, "mark")) // until it is whole again
-	if err := stop(ctx, lock.Lab(), dir); err != nil {
+	if err := end(ctx, store, lock.Lab(), dir); err != nil {
 		return true, err
 	}
-	if err := write(lock.Lab(), dir, w); err != nil {
-		return true, err
+	if w.Existing {
+		err = theirs.join(ctx, store, lock.Lab(), dir, w)
+	} else {
+		err = begin(ctx, lock.Lab(), dir, w)
 	}
-	for _, name := range names {
-		if err := start(ctx, lock.Lab(), dir, name, w); err != nil {
-			return true, err
-		}
+	if err != nil {
+		return true, err
 	}
 	mark.Lab, mark.For = lock.Lab(), "evpn"
 	return true, os.WriteFile(filepath.Join(dir, "mark"), []byte(own.FormatMark(mark)+"\n"), 0o600)
+}
+
+// begin starts daemons of the lab's own.
+func begin(ctx context.Context, lab, dir string, w hostapi.FRR) error {
+	if err := write(lab, dir, w); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := start(ctx, lab, dir, name, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end ends what there is of the lab's FRR, of whichever kind.
+func end(ctx context.Context, store own.Store, lab, dir string) error {
+	if err := stop(ctx, lab, dir); err != nil {
+		return err
+	}
+	_, err := theirs.leave(ctx, store, lab, dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"shared", "part"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Remove ends the lab's FRR and takes its directory away.
@@ -75,11 +105,14 @@ func Remove(ctx context.Context, lock *own.Lock, store own.Store) (changed bool,
 	if err != nil {
 		return false, err
 	}
-	daemons, _ := processes(dir)
-	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) && len(daemons) == 0 {
+	seen, err := Observe(ctx, store, lock.Lab(), true)
+	if err != nil {
+		return false, err
+	}
+	if seen.Mark == nil {
 		return false, nil
 	}
-	if err := stop(ctx, lock.Lab(), dir); err != nil {
+	if err := end(ctx, store, lock.Lab(), dir); err != nil {
 		return true, err
 	}
 	if err := os.RemoveAll(dir); err != nil {

@@ -13,7 +13,16 @@
 //	frr/NAME        symbolic links to the programs, by which daemons are called after the lab
 //	frr/run/        of FRR's user: sockets and pid files
 //
-// Outside of it are, where systemd runs, the daemons' transient units, which end with
-// them, and /run/frr and /var/tmp/frr, which daemons make whatever they are told:
-// both go with the last lab's FRR if they came with one and nobody else uses them.
+// Or it is a part of the FRR that the host runs by itself, told to the bgpd of that
+// and in no file of its. Then there are, root's, 0600:
+//
+//	frr/mark, frr/port
+//	frr/bgpd.conf   what it was told
+//	frr/shared      what of it others may use, too, and came with a lab
+//	frr/part        digest of it as bgpd shows it, by which is seen that it is still so
+//
+// Outside of it are, of daemons of its own, their transient units where systemd runs,
+// which end with them, and /run/frr and /var/tmp/frr, which daemons make whatever they
+// are told: both go with the last lab's FRR if they came with one and nobody else uses
+// them.
 package frr

@@ -1,6 +1,7 @@
 package frr
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,7 +21,7 @@ var names = []string{hostapi.Zebra, hostapi.BGPD}
 
 // Observe reads the lab's FRR, and with always also what is there of others. Who
 // listens at a port is not its business. It gives nil for a lab without one.
-func Observe(store own.Store, lab string, always bool) (*hostapi.FRRFacts, error) {
+func Observe(ctx context.Context, store own.Store, lab string, always bool) (*hostapi.FRRFacts, error) {
 	dir, err := store.Path(lab, own.FRR)
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func Observe(store own.Store, lab string, always bool) (*hostapi.FRRFacts, error
 		f.Mark = readMark(dir, lab)
 		f.Digest = digest(dir)
 	}
-	return f, nil
+	return f, theirs.observe(ctx, lab, dir, f)
 }
 
 // find gives the path of one of FRR's daemons; empty: it is not installed.
@@ -83,8 +84,8 @@ func digest(dir string) string {
 	return hostapi.DigestFRR(string(text), number)
 }
 
-// processes lists the daemons of the FRR in dir, by name, and the zebras in this
-// network namespace that are no lab's.
+// processes lists the daemons of the FRR in dir, by name, and those in this network
+// namespace that are no lab's.
 func processes(dir string) (ours, others []hostapi.Process) {
 	mine, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {
@@ -113,10 +114,12 @@ func processes(dir string) (ours, others []hostapi.Process) {
 		switch {
 		case slices.Contains(args, filepath.Join(dir, "run")):
 			ours = append(ours, hostapi.Process{Name: name, PID: pid})
-		case name == hostapi.Zebra && !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, own.Root+"/") }):
+		case !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, own.Root+"/") }):
 			others = append(others, hostapi.Process{Name: name, PID: pid})
 		}
 	}
-	hostapi.SortFunc(ours, func(a, b hostapi.Process) int { return strings.Compare(a.Name, b.Name) })
+	byName := func(a, b hostapi.Process) int { return strings.Compare(a.Name, b.Name) }
+	hostapi.SortFunc(ours, byName)
+	hostapi.SortFunc(others, byName)
 	return ours, others
 }

@@ -84,7 +84,7 @@ func (t traces) sweep() {
 // nobody else uses them: what they hold besides is another's.
 func (t traces) remove(store own.Store) {
 	t.sweep()
-	if store.Any(own.FRR) {
+	if len(store.Every(own.FRR)) > 0 {
 		return
 	}
 	for _, path := range []string{t.run, t.logs} {

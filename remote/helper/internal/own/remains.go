@@ -11,10 +11,10 @@ import (
 // FRR is what a lab calls the directory of its control plane.
 const FRR = "frr"
 
-// Any tells whether any lab has name in its directory.
-func (s Store) Any(name string) bool {
-	all, err := filepath.Glob(filepath.Join(s.root(), "*", name))
-	return err != nil || len(all) > 0
+// Every lists the paths of name in the labs' directories, where they have it.
+func (s Store) Every(name string) []string {
+	all, _ := filepath.Glob(filepath.Join(s.root(), "*", name)) // the pattern is none of a stranger's
+	return all
 }
 
 // Remains lists what is in the lab's directory besides what a run puts there and
