@@ -524,7 +524,7 @@ func TestProblemsAreReportedAtTheirPosition(t *testing.T) {
 				"6:62: clients 10.0.0.1/24 is the address of a machine in it | write 10.0.0.0/24",
 				"6:75: clients fd00::/8 is IPv6 | sessions are between the tunnel ends, which are IPv4",
 				`6:87: clients "x" is not an address with a prefix length | write it as in 10.0.0.0/16`,
-				`6:91: unknown key "holdtime" in evpn | known: reflectors, asn, port, password_file, clients`,
+				`6:91: unknown key "holdtime" in evpn | known: reflectors, asn, port, password_file, clients, frr`,
 			}},
 		"evpn on IPv6 tunnel ends": {
 			"lab: try\nhosts: {a: {address: x, vtep: 'fd00::1'}}\nnetworks: {n: {flood: evpn}}\n",

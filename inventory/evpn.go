@@ -33,7 +33,7 @@ func (p *parser) readEVPN(e entry, given bool) {
 	evpn := &EVPN{ASN: defaultASN, Port: bgpPort}
 	p.lab.EVPN = evpn
 	if given {
-		f := p.fields(e.value, "evpn", "reflectors", "asn", "port", "password_file", "clients")
+		f := p.fields(e.value, "evpn", "reflectors", "asn", "port", "password_file", "clients", "frr")
 		if x, found := f["reflectors"]; found {
 			evpn.Reflectors = p.readReflectors(x.value)
 		}
@@ -49,6 +49,7 @@ func (p *parser) readEVPN(e entry, given bool) {
 		if x, found := f["clients"]; found {
 			evpn.Clients = p.readClients(x.value)
 		}
+		evpn.Existing = p.choice(f, "frr", []string{"own", "existing"}) == "existing"
 	}
 	if len(evpn.Reflectors) == 0 {
 		evpn.Reflectors = slices.Clone(p.hostNames[:min(fewReflectors, len(p.hostNames))])

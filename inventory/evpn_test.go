@@ -19,9 +19,10 @@ func TestEVPN(t *testing.T) {
 		"no network has it":  {"networks: {n: {}}\n", nil},
 		"every default":      {"networks: {n: {flood: evpn}}\n", &EVPN{ASN: 65000, Port: 179, Reflectors: []string{"a", "b"}}},
 		"nothing but a name": {"networks: {n: {flood: evpn}}\nevpn:\n", &EVPN{ASN: 65000, Port: 179, Reflectors: []string{"a", "b"}}},
+		"an FRR of its own":  {"networks: {n: {flood: evpn}}\nevpn: {frr: own}\n", &EVPN{ASN: 65000, Port: 179, Reflectors: []string{"a", "b"}}},
 		"everything": {
-			"networks: {n: {flood: evpn}}\nevpn: {asn: 4200000000, port: 1179, reflectors: b, password_file: secret, clients: 10.0.0.0/8}\n",
-			&EVPN{ASN: 4200000000, Port: 1179, Reflectors: []string{"b"}, PasswordFile: "secret", Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+			"networks: {n: {flood: evpn}}\nevpn: {asn: 4200000000, port: 1179, reflectors: b, password_file: secret, clients: 10.0.0.0/8, frr: existing}\n",
+			&EVPN{ASN: 4200000000, Port: 1179, Reflectors: []string{"b"}, PasswordFile: "secret", Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Existing: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -67,6 +67,7 @@ type EVPN struct {
 	Port         int            // TCP, at which the reflectors listen
 	PasswordFile string         // of the sessions (RFC 2385), on the controller; Load makes it relative to the inventory; empty: none
 	Clients      []netip.Prefix // from where reflectors take sessions; none: their own subnets, and the tunnel ends that are elsewhere
+	Existing     bool           // the lab joins the FRR that each host runs by itself; else it runs its own
 }
 
 // Network is one VXLAN segment with a bridge on every host.

@@ -138,6 +138,49 @@ func TestHostsWithoutFRROrWithAnotherAreRefused(t *testing.T) {
 	}
 }
 
+// joining is evpn by the FRR that hosts run by themselves.
+const joining = evpn + "evpn: {frr: existing}\n"
+
+func TestLabJoinsTheHostsOwnFRRAndLeavesIt(t *testing.T) {
+	b := newBench(t, "a", "b")
+	lab := b.lab("try", joining, "a", "b")
+	if o := b.deploy(lab); len(o.Errs) != 2 || !strings.Contains(o.Errs[0].Error(), "runs no zebra of its own") {
+		t.Errorf("errors %v, want that there is none to join", o.Errs)
+	}
+	b.nothingStands()
+	before := map[string]string{}
+	for name, m := range b.machines {
+		m.PlantBGP(&hostapi.HostBGP{}) // without an instance, which would listen
+		before[name] = m.BGPText()
+	}
+	b.passes(b.deploy(lab), 2*evpnObjects)
+	b.passes(b.deploy(lab), 0)
+	b.machines["a"].PlantBGP(&hostapi.HostBGP{}) // it begins anew
+	if o := b.control.Verify(t.Context(), lab); o.Result.Result != report.Fail {
+		t.Error("without its part in a the lab is said to work")
+	}
+	b.passes(b.deploy(lab), 1)
+	b.passes(b.control.Destroy(t.Context(), lab, yes), 2*evpnObjects)
+	b.nothingStands()
+	for name, m := range b.machines {
+		if after := m.BGPText(); after != before[name] {
+			t.Errorf("the FRR of %s has now %q, before it had %q", name, after, before[name])
+		}
+	}
+}
+
+func TestNothingIsInstalledForALabThatJoins(t *testing.T) {
+	fabric := hosttest.NewFabric()
+	b := newBench(t)
+	for _, name := range []string{"a", "b"} {
+		b.machines[name] = fabric.NewMachine(name, hosttest.MachineOptions{NoFRR: true})
+	}
+	b.control.Prepare(t.Context(), b.lab("try", joining, "a", "b"), func(lacks []orchestrator.Lack) error {
+		t.Errorf("lacking: %+v", lacks)
+		return nil
+	})
+}
+
 func TestPasswordIsReadOnceAndNowhereKept(t *testing.T) {
 	b := newBench(t, "a", "b")
 	file := filepath.Join(t.TempDir(), "secret")

@@ -66,6 +66,12 @@ func (d *deployment) refuseFRR(host string) {
 	if !d.evpn() || seen == nil {
 		return
 	}
+	if d.existing() {
+		if p := d.refuseJoin(host, seen); p != nil {
+			d.problems = append(d.problems, p)
+		}
+		return
+	}
 	if len(seen.Lacking) > 0 {
 		d.problems = append(d.problems, &Problem{
 			host, fmt.Sprintf("it has no FRR, which flood: evpn needs (missing: %s)", strings.Join(seen.Lacking, ", ")), "`vxorch prepare` installs it",
@@ -73,9 +79,12 @@ func (d *deployment) refuseFRR(host string) {
 		return
 	}
 	for _, other := range seen.Others {
+		if other.Name != hostapi.Zebra {
+			continue
+		}
 		d.problems = append(d.problems, &Problem{
 			host, fmt.Sprintf("it runs an FRR of its own (%s, pid %d), and a second one beside it would take its routes away", other.Name, other.PID),
-			"stop that one (systemctl disable --now frr), take flood: static, or leave the host out",
+			"join that one (evpn.frr: existing), stop it (systemctl disable --now frr), take flood: static, or leave the host out",
 		})
 		return
 	}
@@ -88,11 +97,15 @@ func (d *deployment) refuseFRR(host string) {
 		if ours || !l.Address.IsUnspecified() && l.Address != local {
 			continue
 		}
-		d.problems = append(d.problems, &Problem{
-			host, fmt.Sprintf("tcp port %d, at which it is to listen as a reflector, is held by %s", l.Port, process(l)),
-			"set evpn.port to another, name other evpn.reflectors, or stop that process",
-		})
+		d.problems = append(d.problems, portTaken(host, l))
 		return
+	}
+}
+
+func portTaken(host string, by hostapi.PortHolder) *Problem {
+	return &Problem{
+		host, fmt.Sprintf("tcp port %d, at which it is to listen as a reflector, is held by %s", by.Port, process(by)),
+		"set evpn.port to another, name other evpn.reflectors, or stop that process",
 	}
 }
 
@@ -171,29 +184,17 @@ func (d *deployment) controlPlane(host string) []hostapi.Step {
 func (d *deployment) frr(host string) hostapi.FRR {
 	evpn := d.lab.EVPN
 	local, _ := d.tunnelEnd(host)
-	w := hostapi.FRR{Local: local, Password: d.inputs.Password}
+	w := hostapi.FRR{Local: local, Password: d.inputs.Password, Existing: evpn.Existing}
 	reflects := slices.Contains(evpn.Reflectors, host)
 	if reflects {
 		w.Port = evpn.Port
 	}
+	if w.Existing {
+		w.Config = d.joined(host, w, reflects)
+		return w
+	}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	group := func(name string) {
-		line(" neighbor %s peer-group", name)
-		line(" neighbor %s remote-as %d", name, evpn.ASN)
-		line(" neighbor %s update-source %s", name, local)
-		line(" neighbor %s timers %d %d", name, bgpKeepalive, bgpHold)
-		line(" neighbor %s timers connect %d", name, bgpRetry)
-		if w.Password != "" {
-			line(" neighbor %s password %s", name, hostapi.PasswordHere)
-		}
-	}
-	activate := func(name string) {
-		line("  neighbor %s activate", name)
-		// Whatever else the host or another has: no VNI but the lab's is told or heard of.
-		line("  neighbor %s route-map lab in", name)
-		line("  neighbor %s route-map lab out", name)
-	}
 	line("log syslog warnings")
 	line("bgp route-map delay-timer 0") // or what comes first waits 5 s for a map that is just read
 	for _, network := range d.networks {
@@ -208,30 +209,58 @@ func (d *deployment) frr(host string) hostapi.FRR {
 	line(" bgp router-id %s", local)
 	line(" no bgp default ipv4-unicast")
 	line(" coalesce-time 50") // milliseconds; a second if it is not said
-	group("reflectors")
-	for _, reflector := range evpn.Reflectors {
-		if end, known := d.tunnelEnd(reflector); known && reflector != host {
-			line(" neighbor %s peer-group reflectors", end)
-			line(" neighbor %s port %d", end, evpn.Port)
-		}
-	}
+	d.group(line, "reflectors", w)
+	d.members(line, host, "reflectors")
 	if reflects {
-		group("clients")
+		d.group(line, "clients", w)
 		line(" bgp listen limit %d", maxClients)
 		for _, prefix := range d.clients(host) {
 			line(" bgp listen range %s peer-group clients", prefix)
 		}
 	}
 	line(" address-family l2vpn evpn")
-	activate("reflectors")
+	activate(line, "reflectors", "lab")
 	if reflects {
-		activate("clients")
+		activate(line, "clients", "lab")
 		line("  neighbor clients route-reflector-client")
 	}
 	line("  advertise-all-vni")
 	line(" exit-address-family")
 	w.Config = b.String()
 	return w
+}
+
+// printer writes one line of a configuration.
+type printer func(format string, args ...any)
+
+// group tells of the sessions of one kind.
+func (d *deployment) group(line printer, name string, w hostapi.FRR) {
+	line(" neighbor %s peer-group", name)
+	line(" neighbor %s remote-as %d", name, d.lab.EVPN.ASN)
+	line(" neighbor %s update-source %s", name, w.Local)
+	line(" neighbor %s timers %d %d", name, bgpKeepalive, bgpHold)
+	line(" neighbor %s timers connect %d", name, bgpRetry)
+	if w.Password != "" {
+		line(" neighbor %s password %s", name, hostapi.PasswordHere)
+	}
+}
+
+// members tells a host of the reflectors that it is to speak with.
+func (d *deployment) members(line printer, host, group string) {
+	for _, reflector := range d.lab.EVPN.Reflectors {
+		if end, known := d.tunnelEnd(reflector); known && reflector != host {
+			line(" neighbor %s peer-group %s", end, group)
+			line(" neighbor %s port %d", end, d.lab.EVPN.Port)
+		}
+	}
+}
+
+// activate has sessions carry EVPN. Whatever else the host or another has: no VNI but
+// the lab's is told or heard of.
+func activate(line printer, group, filter string) {
+	line("  neighbor %s activate", group)
+	line("  neighbor %s route-map %s in", group, filter)
+	line("  neighbor %s route-map %s out", group, filter)
 }
 
 // maxClients is the most sessions that FRR lets a reflector take.

@@ -90,6 +90,65 @@ func TestConfigurationsOfBGP(t *testing.T) {
 			t.Errorf("%s: no password in:\n%s", host, w.Text())
 		}
 	}
+	p = deployWith(t, parse(t, withThird(evpn("evpn: {frr: existing}\n"))), joinable(), plan.Inputs{Password: "sesame"})
+	if w := frrOf(p, "host1"); !w.Existing {
+		t.Errorf("not for the host's own FRR: %+v", w)
+	}
+	golden(t, "bgpd-existing.conf", frrOf(p, "host1").Config)
+}
+
+// joinable are three hosts that run an FRR of their own.
+func joinable() map[string]hostapi.Facts {
+	facts := threeHosts()
+	for host, f := range facts {
+		f.FRR = &hostapi.FRRFacts{
+			Others:    []hostapi.Process{{Name: "bgpd", PID: 8}, {Name: "zebra", PID: 7}},
+			Host:      &hostapi.HostBGP{ASN: 65000},
+			Listeners: []hostapi.PortHolder{{Port: 179, Address: netip.MustParseAddr("0.0.0.0"), Process: "bgpd", PID: 8}},
+		}
+		facts[host] = f
+	}
+	return facts
+}
+
+func TestJoiningAHostsOwnFRRIsRefused(t *testing.T) {
+	address, prefix := netip.MustParseAddr, netip.MustParsePrefix
+	for name, c := range map[string]struct {
+		host   string
+		change func(*hostapi.FRRFacts)
+		want   string // empty: it is not
+	}{
+		"nothing is in its way":           {"host1", func(*hostapi.FRRFacts) {}, ""},
+		"no FRR at all":                   {"host3", func(f *hostapi.FRRFacts) { *f = hostapi.FRRFacts{Lacking: []string{"zebra", "bgpd"}} }, "it runs no zebra of its own"},
+		"no bgpd":                         {"host3", func(f *hostapi.FRRFacts) { f.Others, f.Host = f.Others[1:], nil }, "it runs no bgpd of its own"},
+		"one that does not answer":        {"host3", func(f *hostapi.FRRFacts) { f.Host = nil }, "does not answer"},
+		"another number":                  {"host3", func(f *hostapi.FRRFacts) { f.Host.ASN = 64512 }, "of AS 64512"},
+		"a session with a reflector":      {"host3", func(f *hostapi.FRRFacts) { f.Host.Neighbors = []netip.Addr{address("10.0.0.2")} }, "which is a reflector's tunnel end"},
+		"a session of a reflector":        {"host1", func(f *hostapi.FRRFacts) { f.Host.Neighbors = []netip.Addr{address("10.0.0.3")} }, "which is the tunnel end of host3"},
+		"a session with somebody else":    {"host1", func(f *hostapi.FRRFacts) { f.Host.Neighbors = []netip.Addr{address("10.0.0.77")} }, ""},
+		"sessions of a reflector's":       {"host1", func(f *hostapi.FRRFacts) { f.Host.Ranges = []netip.Prefix{prefix("10.0.0.0/8")} }, "takes sessions from 10.0.0.0/8"},
+		"VTEPs that are not the lab's":    {"host3", func(f *hostapi.FRRFacts) { f.Host.VNIs = []int{7} }, "(VNI 7)"},
+		"a reflector at another port":     {"host1", func(f *hostapi.FRRFacts) { f.Listeners = nil }, "does not listen on tcp port 179"},
+		"a reflector at another address":  {"host1", func(f *hostapi.FRRFacts) { f.Listeners[0].Address = address("127.0.0.1") }, "does not listen on tcp port 179"},
+		"one without an instance listens": {"host1", func(f *hostapi.FRRFacts) { f.Host.ASN, f.Listeners = 0, nil }, ""},
+		"nor does the lab's own hinder it": {"host1", func(f *hostapi.FRRFacts) {
+			f.Host.ASN, f.Listeners[0].PID, f.Daemons = 0, 9, []hostapi.Process{{Name: "bgpd", PID: 9}}
+		}, ""},
+		"unless another has the port":  {"host1", func(f *hostapi.FRRFacts) { f.Host.ASN, f.Listeners[0].PID = 0, 9 }, "is held by process bgpd (pid 9)"},
+		"who is no reflector need not": {"host3", func(f *hostapi.FRRFacts) { f.Listeners = nil }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			facts := joinable()
+			c.change(facts[c.host].FRR)
+			_, problems := plan.Deploy(parse(t, withThird(evpn("evpn: {frr: existing}\n"))), facts, plan.Inputs{})
+			switch {
+			case c.want == "" && len(problems) > 0:
+				t.Errorf("problems %v, want none", problems)
+			case c.want != "" && (len(problems) != 1 || problems[0].Host != c.host || !strings.Contains(problems[0].Message, c.want) || problems[0].Hint == ""):
+				t.Errorf("problems %v, want one of %s with %q", problems, c.host, c.want)
+			}
+		})
+	}
 }
 
 func TestWhoJoinsChangesNoConfigurationElsewhere(t *testing.T) {
