@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -132,18 +133,47 @@ func (d *deployment) controlPlanes() map[string][]hostapi.Step {
 				knows[host] = vtep.VXLAN.Forwarding.Flood
 			}
 		}
+		quiet := mute(knows, len(d.hosts))
 		for host, ends := range knows {
-			if steps[host] != nil || ends >= len(d.hosts)-1 || !lags(host, knows) {
+			change := hostapi.Change{Property: "flood list of " + network.VXLAN, From: fmt.Sprint(ends), To: fmt.Sprint(len(d.hosts) - 1)}
+			switch {
+			case steps[host] != nil:
+				continue
+			case slices.Contains(quiet, host):
+				change.Property, change.From = "hosts that know its "+network.VXLAN, "0"
+			case len(quiet) > 0 || ends >= len(d.hosts)-1 || !lags(host, knows):
 				continue
 			}
 			want := d.frr(host)
 			want.Anew = true
-			steps[host] = []hostapi.Step{{Op: hostapi.Update, FRR: &want, Changes: []hostapi.Change{{
-				Property: "flood list of " + network.VXLAN, From: fmt.Sprint(ends), To: fmt.Sprint(len(d.hosts) - 1),
-			}}}}
+			steps[host] = []hostapi.Step{{Op: hostapi.Update, FRR: &want, Changes: []hostapi.Change{change}}}
 		}
 	}
 	return steps
+}
+
+// mute lists the hosts that hear of the others and are not heard of, as far as numbers
+// show it: each host but them knows one fewer than they, which is all that there are
+// but them. Fewer than half of the hosts are, or the others would be just as likely; and
+// of three hosts two that lack each other look the same.
+func mute(knows map[string]int, hosts int) (quiet []string) {
+	if len(knows) != hosts || hosts < 4 {
+		return nil
+	}
+	most := slices.Max(slices.Collect(maps.Values(knows)))
+	for host, ends := range knows {
+		switch ends {
+		case most:
+			quiet = append(quiet, host)
+		case most - 1:
+		default:
+			return nil
+		}
+	}
+	if most != hosts-len(quiet) || 2*len(quiet) >= hosts {
+		return nil
+	}
+	return quiet
 }
 
 // lags tells of a host that knows less than the others whether that is its own

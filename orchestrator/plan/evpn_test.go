@@ -268,13 +268,14 @@ func TestOneReflectorThatIsKnownWillDo(t *testing.T) {
 	}
 }
 
-// knowing are three hosts or four with the lab, whose VTEPs know so many tunnel ends.
+// knowing are three hosts or more with the lab, whose VTEPs know so many tunnel ends.
 func knowing(t *testing.T, ends ...int) (lab *inventory.Lab, facts map[string]hostapi.Facts) {
 	text := withThird(evpn(""))
 	facts = threeHosts()
-	if len(ends) == 4 {
-		text = strings.Replace(text, "networks:", "  host4: {address: 10.0.0.4}\nnetworks:", 1)
-		facts["host4"] = bare("10.0.0.4", "10.0.0.1")
+	for n := 4; n <= len(ends); n++ {
+		address := fmt.Sprintf("10.0.0.%d", n)
+		text = strings.Replace(text, "networks:", fmt.Sprintf("  host%d: {address: %s}\nnetworks:", n, address), 1)
+		facts[fmt.Sprintf("host%d", n)] = bare(address, "10.0.0.1")
 	}
 	lab = parse(t, text)
 	facts = built(facts, deploy(t, lab, facts))
@@ -297,7 +298,15 @@ func TestOnlyWhoLacksWhatOthersHaveBeginsAnew(t *testing.T) {
 		"a reflector lacks one":                {[]int{1, 2, 2}, []string{"host1"}},
 		"nobody knows anybody":                 {[]int{0, 0, 0}, []string{"host1", "host2", "host3"}},
 		"of four, one hears and tells nothing": {[]int{2, 2, 2, 0}, []string{"host4"}},
-		"of four, one tells nothing":           {[]int{2, 2, 2, 3}, nil},
+		"of four, one tells nothing":           {[]int{2, 2, 2, 3}, []string{"host4"}},
+		"of four, a reflector tells nothing":   {[]int{3, 2, 2, 2}, []string{"host1"}},
+		"of four, two tell nothing":            {[]int{1, 1, 2, 2}, []string{"host1", "host2"}},
+		"of four, all know all":                {[]int{3, 3, 3, 3}, nil},
+		"of five, one tells nothing":           {[]int{3, 3, 4, 3, 3}, []string{"host3"}},
+		"of five, two tell nothing":            {[]int{2, 2, 2, 3, 3}, []string{"host4", "host5"}},
+		"of five, two lack each other":         {[]int{3, 3, 4, 4, 4}, []string{"host1", "host2"}},
+		"of five, one lacks one":               {[]int{3, 4, 4, 4, 4}, []string{"host1"}},
+		"of five, one tells nobody but one":    {[]int{3, 3, 3, 4, 4}, []string{"host1", "host2", "host3"}},
 		"of four, one lacks one":               {[]int{3, 3, 2, 3}, []string{"host3"}},
 		"of four, two hear nothing":            {[]int{3, 3, 0, 0}, []string{"host3", "host4"}},
 	} {
