@@ -60,6 +60,19 @@ func fallBack(c *cli.Context, f string) bool {
 	return (f == "" || slices.Contains(reportFormats, f)) && fromEnvironment(formatVariable, f) && c.Set("format", "text") == nil
 }
 
+// orUsual has f give its usual value where its variable is empty, which asks for
+// nothing: cli sees to that for all kinds of options but strings.
+func orUsual(f *cli.StringFlag) *cli.StringFlag {
+	usual := f.Value
+	f.Action = func(c *cli.Context, value string) error {
+		if value == "" && fromEnvironment(f.EnvVars[0], "") {
+			return c.Set(f.Name, usual)
+		}
+		return nil
+	}
+	return f
+}
+
 func outputFlag() cli.Flag {
 	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the result to `FILE`", EnvVars: []string{"VXORCH_OUTPUT"}}
 }
@@ -74,7 +87,7 @@ func runFlags(formats ...string) []cli.Flag {
 		inventoryFlag(), formatFlag(formats...), outputFlag(),
 		&cli.IntFlag{Name: "parallel", Value: defaultParallel, Usage: "work on at most `N` hosts at once", EnvVars: []string{"VXORCH_PARALLEL"}},
 		&cli.DurationFlag{Name: "timeout", Usage: "give up after `D`, for example 90s", DefaultText: "never", EnvVars: []string{"VXORCH_TIMEOUT"}},
-		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "show progress as `KIND`: auto, lines, json or none", EnvVars: []string{"VXORCH_PROGRESS"}},
+		orUsual(&cli.StringFlag{Name: "progress", Value: "auto", Usage: "show progress as `KIND`: auto, lines, json or none", EnvVars: []string{"VXORCH_PROGRESS"}}),
 		&cli.BoolFlag{Name: "debug", DisableDefaultText: true, Usage: "log what happens on the connections", EnvVars: []string{"VXORCH_DEBUG"}},
 		&cli.StringFlag{Name: "ssh-config", Usage: "read `FILE` in place of the user's and the system's ssh_config; none reads none", EnvVars: []string{"VXORCH_SSH_CONFIG"}},
 		sudoFlag(),

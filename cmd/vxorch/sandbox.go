@@ -39,8 +39,8 @@ func sandboxVerb(s streams) *cli.Command {
 // sandboxFlags are those of every verb of sandbox, and more.
 func sandboxFlags(more ...cli.Flag) []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "name", Value: sandbox.DefaultName, Usage: "the sandbox's `NAME`", EnvVars: []string{"VXORCH_SANDBOX"}},
-		&cli.StringFlag{Name: "state", Usage: "keep sandboxes under `DIR`", EnvVars: []string{"VXORCH_SANDBOX_STATE"}, Value: sandbox.DefaultState},
+		orUsual(&cli.StringFlag{Name: "name", Value: sandbox.DefaultName, Usage: "the sandbox's `NAME`", EnvVars: []string{"VXORCH_SANDBOX"}}),
+		orUsual(&cli.StringFlag{Name: "state", Usage: "keep sandboxes under `DIR`", EnvVars: []string{"VXORCH_SANDBOX_STATE"}, Value: sandbox.DefaultState}),
 	}, more...)
 }
 
