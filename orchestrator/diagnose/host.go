@@ -166,7 +166,7 @@ func (d *doctor) rose(host string, drop hostapi.Drop) (before uint64, rose bool)
 func (d *doctor) unnamed(host string, drop hostapi.Drop, bridge string) bool {
 	check := d.Try.Seen[host].Check
 	return drop.Handle == 0 && check != nil && slices.ContainsFunc(check.Filters, func(f hostapi.Filter) bool {
-		return f.Family == drop.Family && f.Table == drop.Table && f.Chain == drop.Chain && !slices.Contains(f.Named, bridge)
+		return f.Family == drop.Family && f.Table == drop.Table && f.Chain == drop.Chain && f.Legacy == drop.Legacy && !slices.Contains(f.Named, bridge)
 	})
 }
 

@@ -90,6 +90,9 @@ func (j *judge) filters(host string, check *hostapi.CheckFacts) {
 			continue
 		}
 		proof := fmt.Sprintf("policy drop of chain %s %s %s", f.Family, f.Table, f.Chain)
+		if f.Legacy {
+			proof += " of legacy iptables"
+		}
 		if f.Sysctl != "" {
 			proof = f.Sysctl + " = 1, " + proof
 		}
@@ -99,13 +102,15 @@ func (j *judge) filters(host string, check *hostapi.CheckFacts) {
 
 // acceptRule is the command that lets a bridge's frames through a chain.
 func acceptRule(f hostapi.Filter, bridge string) string {
+	tool := map[string]string{"ip": "iptables", "ip6": "ip6tables"}[f.Family]
+	if f.Legacy {
+		tool += "-legacy"
+	}
 	switch {
 	case f.Family == "bridge":
 		return fmt.Sprintf("nft insert rule bridge %s %s accept, or only for the ports of %s", f.Table, f.Chain, bridge)
-	case f.Table == "filter" && f.Chain == "FORWARD" && f.Family == "ip6":
-		return fmt.Sprintf("ip6tables -I FORWARD -i %s -o %s -j ACCEPT", bridge, bridge)
-	case f.Table == "filter" && f.Chain == "FORWARD":
-		return fmt.Sprintf("iptables -I FORWARD -i %s -o %s -j ACCEPT", bridge, bridge)
+	case tool != "" && f.Table == "filter" && f.Chain == "FORWARD":
+		return fmt.Sprintf("%s -I FORWARD -i %s -o %s -j ACCEPT", tool, bridge, bridge)
 	}
 	return fmt.Sprintf("nft insert rule %s %s %s iifname %s oifname %s accept", f.Family, f.Table, f.Chain, bridge, bridge)
 }

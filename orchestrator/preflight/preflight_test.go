@@ -115,6 +115,12 @@ func TestWhatWasReadOfAHost(t *testing.T) {
 		"a firewall on bridged frames": {read(func(c *hostapi.CheckFacts) { c.Filters = []hostapi.Filter{forward} }),
 			[]string{"error firewall b: its firewall drops frames that pass through bridge lu-br0 (net.bridge.bridge-nf-call-iptables = 1, policy drop of chain ip filter FORWARD)"},
 			"iptables -I FORWARD -i lu-br0 -o lu-br0 -j ACCEPT"},
+		"one of legacy iptables": {read(func(c *hostapi.CheckFacts) {
+			f := forward
+			f.Legacy = true
+			c.Filters = []hostapi.Filter{f}
+		}), []string{"error firewall b: its firewall drops frames that pass through bridge lu-br0 (net.bridge.bridge-nf-call-iptables = 1, policy drop of chain ip filter FORWARD of legacy iptables)"},
+			"iptables-legacy -I FORWARD -i lu-br0 -o lu-br0 -j ACCEPT"},
 		"a firewall that knows the bridge": {read(func(c *hostapi.CheckFacts) {
 			f := forward
 			f.Named = []string{"lu-br0"}

@@ -71,6 +71,7 @@ type Filter struct {
 	Family string `json:"family"` // ip, ip6, inet, bridge
 	Table  string `json:"table"`
 	Chain  string `json:"chain"`
+	Legacy bool   `json:"legacy,omitempty"` // it is one of iptables before nftables
 	// Sysctl hands bridged frames to the chain; empty: it is the bridges' own.
 	Sysctl string `json:"sysctl,omitempty"`
 	// Named are those of the lab's bridges that rules of the table name.

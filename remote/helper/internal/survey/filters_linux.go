@@ -2,6 +2,7 @@ package survey
 
 import (
 	"bytes"
+	"context"
 	"slices"
 
 	"github.com/vishvananda/netlink/nl"
@@ -33,11 +34,16 @@ const forwardHook = 2
 // dropPolicy is NF_DROP.
 const dropPolicy = 0
 
-// filters gives the chains that drop what passes through a bridge. iptables of
-// the last years stands in nftables too. Where the kernel has none there is
-// nothing to tell.
-func filters(bridges []string) []hostapi.Filter {
+// filters gives the chains that drop what passes through a bridge, those of legacy
+// iptables last.
+func filters(ctx context.Context, bridges []string) []hostapi.Filter {
 	on := bridgeCalls()
+	return append(nftablesFilters(bridges, on), legacyFilters(ctx, bridges, on)...)
+}
+
+// nftablesFilters gives those of nftables, where iptables of the last years stands
+// too. Where the kernel has none there is nothing to tell.
+func nftablesFilters(bridges []string, on map[string]bool) []hostapi.Filter {
 	chains, err := dump(unix.NFT_MSG_GETCHAIN)
 	if err != nil {
 		return nil

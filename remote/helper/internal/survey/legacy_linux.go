@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,35 +16,45 @@ import (
 // legacyLimit bounds a program that only reads.
 const legacyLimit = 2 * time.Second
 
-// legacies are the tables of iptables from before nftables, by IP version: where the
-// kernel says which there are, who can read them, and what hands bridged frames to
-// them.
-var legacies = []struct{ family, tables, reader, sysctl string }{
+// legacy is iptables from before nftables, of one IP version.
+type legacy struct {
+	family string
+	tables string // where the kernel says which are in use
+	reader string // who can read them
+	sysctl string // what hands bridged frames to them
+}
+
+var legacies = []legacy{
 	{"ip", "/proc/net/ip_tables_names", "iptables", callIPv4},
 	{"ip6", "/proc/net/ip6_tables_names", "ip6tables", callIPv6},
 }
 
-// LegacyDrops gives where the filter tables of legacy iptables drop packets. The
-// kernel hands their counters out to their own programs alone: without these, and
-// where the tables are not in use, there is nothing.
+// read gives its filter table, as iptables-save says it with counters. The kernel
+// hands these tables out to their own programs alone: without those, and where the
+// table is not in use, there is nothing.
+func (l legacy) read(ctx context.Context) string {
+	names, err := os.ReadFile(l.tables)
+	if err != nil || !strings.Contains("\n"+string(names), "\nfilter\n") {
+		return ""
+	}
+	reader := legacyReader(l.reader)
+	if reader == "" {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, legacyLimit)
+	defer cancel()
+	table, err := exec.CommandContext(ctx, reader, "-c", "-t", "filter").Output()
+	if err != nil {
+		return ""
+	}
+	return string(table)
+}
+
+// LegacyDrops gives where the filter tables of legacy iptables drop packets.
 func LegacyDrops(ctx context.Context) (out []hostapi.Drop) {
 	bridged := bridgeCalls()
 	for _, l := range legacies {
-		names, err := os.ReadFile(l.tables)
-		if err != nil || !strings.Contains("\n"+string(names), "\nfilter\n") {
-			continue
-		}
-		reader := legacyReader(l.reader)
-		if reader == "" {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(ctx, legacyLimit)
-		table, err := exec.CommandContext(ctx, reader, "-c", "-t", "filter").Output()
-		cancel()
-		if err != nil {
-			continue
-		}
-		for _, d := range parseLegacy(string(table)) {
+		for _, d := range parseLegacy(l.read(ctx)) {
 			d.Family, d.Table, d.Legacy, d.Counts = l.family, "filter", true, true
 			if bridged[l.sysctl] {
 				d.Sysctl = l.sysctl
@@ -52,6 +63,36 @@ func LegacyDrops(ctx context.Context) (out []hostapi.Drop) {
 		}
 	}
 	return out
+}
+
+// legacyFilters gives the chains of legacy iptables that drop by policy what passes
+// through a bridge; on tells which sysctls are.
+func legacyFilters(ctx context.Context, bridges []string, on map[string]bool) (out []hostapi.Filter) {
+	for _, l := range legacies {
+		if !on[l.sysctl] {
+			continue
+		}
+		table := l.read(ctx)
+		for _, d := range parseLegacy(table) {
+			if d.Hook == hostapi.HookForward && d.Handle == 0 { // the policy
+				out = append(out, hostapi.Filter{
+					Family: l.family, Table: "filter", Chain: d.Chain, Legacy: true, Sysctl: l.sysctl, Named: legacyNamed(table, bridges),
+				})
+			}
+		}
+	}
+	return out
+}
+
+// legacyNamed gives those bridges that a rule names.
+func legacyNamed(table string, bridges []string) (named []string) {
+	words := strings.Fields(table)
+	for _, b := range bridges {
+		if slices.Contains(words, b) {
+			named = append(named, b)
+		}
+	}
+	return named
 }
 
 // legacyReader is the program that reads legacy tables; empty: there is none. Before

@@ -48,6 +48,19 @@ func TestLegacyTablesAreRead(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("drops (-want +got):\n%s", diff)
 	}
+	bridges := []string{"eth", "eth0", "br0"} // eth0 is named by a rule
+	filter := hostapi.Filter{Family: "ip", Table: "filter", Chain: "FORWARD", Legacy: true, Sysctl: callIPv4, Named: []string{"eth0"}}
+	for _, c := range []struct {
+		on   map[string]bool
+		want []hostapi.Filter
+	}{
+		{map[string]bool{callIPv4: true, callIPv6: true}, []hostapi.Filter{filter}},
+		{map[string]bool{callIPv6: true}, nil},
+	} {
+		if diff := cmp.Diff(c.want, legacyFilters(t.Context(), bridges, c.on)); diff != "" {
+			t.Errorf("chains that drop bridged frames where %v are on (-want +got):\n%s", c.on, diff)
+		}
+	}
 }
 
 func TestNonsenseOfIptablesIsNothing(t *testing.T) {

@@ -18,7 +18,7 @@ func Read(ctx context.Context, req hostapi.CheckRequest) (hostapi.CheckFacts, er
 	f := hostapi.CheckFacts{
 		Lacks:      lacks(),
 		MachineID:  text("/etc/machine-id"),
-		Filters:    filters(req.Bridges),
+		Filters:    filters(ctx, req.Bridges),
 		Networkd:   networkd{}.takesOver(req.Links),
 		Vendor:     vendor(),
 		Neighbours: int(number("/proc/sys/net/ipv4/neigh/default/gc_thresh3")),
