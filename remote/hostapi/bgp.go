@@ -60,14 +60,15 @@ func ReadBGP(text, lab string) BGPText {
 		if len(w) == 0 || strings.HasPrefix(w[0], "!") {
 			continue
 		}
-		if !strings.HasPrefix(line, " ") {
+		top := !strings.HasPrefix(line, " ")
+		if top {
 			block = w
 		}
 		is := func(i int, words ...string) bool { return i < len(w) && slices.Contains(words, w[i]) }
 		instance := len(block) > 2 && block[0] == "router" && block[1] == "bgp" && !slices.Contains(block, "vrf") && !slices.Contains(block, "view")
 		mine := false
 		switch {
-		case instance && is(0, "router"):
+		case instance && top && is(0, "router"):
 			if asn, err := strconv.Atoi(w[2]); err == nil {
 				t.ASN = asn
 			} else {

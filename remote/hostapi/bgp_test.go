@@ -103,6 +103,19 @@ func TestReadBGP(t *testing.T) {
 	}
 }
 
+// What a host says may be anything.
+func FuzzReadBGP(f *testing.F) {
+	for _, seed := range []string{theirs, joined, "router bgp x\n router\n no neighbor\n neighbor\n bgp listen range\n", " neighbor 10.0.0.1\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got := read(text)
+		if undo := got.Undo("lu", hostapi.BGPShared{}); !got.Owns() && len(undo) > 0 {
+			t.Errorf("nothing bears the lab's name, and there is something to undo: %q", undo)
+		}
+	})
+}
+
 func TestUndoOfALabsPart(t *testing.T) {
 	members := "router bgp 65000\nno bgp listen range 10.0.0.0/24 peer-group vxorch-lu-clients\nno neighbor 10.0.0.2 peer-group vxorch-lu-reflectors\n" +
 		"no neighbor vxorch-lu-clients peer-group\nno neighbor vxorch-lu-reflectors peer-group\n"
