@@ -19,6 +19,9 @@ import (
 const (
 	dialTimeout = 5 * time.Second
 	hintPrepare = "`vxorch prepare` installs and starts what is missing"
+	// hintBusy: seen of libvirt 9.0, killed between its note of a domain that starts
+	// and the domain's process. No daemon after it lets go of that domain.
+	hintBusy = "run the same again; if that does not help, its daemon died as it started the domain: stop it, remove the domain's file from /run/libvirt/qemu and start it"
 )
 
 // conn is one connection to libvirt's daemon for one purpose, and ends with the
@@ -86,7 +89,11 @@ func (c *conn) classify(err error) error {
 	case c.ctx.Err() != nil:
 		return canceled(c.ctx)
 	case errors.As(err, &e):
-		return &hostapi.Error{Kind: kindOf(libvirt.ErrorNumber(e.Code)), Message: "libvirt: " + e.Message}
+		told := &hostapi.Error{Kind: kindOf(libvirt.ErrorNumber(e.Code)), Message: "libvirt: " + e.Message}
+		if libvirt.ErrorNumber(e.Code) == libvirt.ErrOperationTimeout {
+			told.Hint = hintBusy
+		}
+		return told
 	case errors.Is(err, libvirt.ErrInterrupted), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		return &hostapi.Error{
 			Kind: hostapi.KindInternal, Message: "libvirt's daemon ended the connection",

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/digitalocean/go-libvirt"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -545,6 +546,14 @@ func TestNoLibvirtIsSaidWithTheWayOut(t *testing.T) {
 }
 
 func second(_ bool, err error) error { return err }
+
+func TestADomainThatLibvirtIsBusyWithIsToldWithTheWayOut(t *testing.T) {
+	c := &conn{ctx: t.Context()}
+	e := hostapi.AsError(c.classify(libvirt.Error{Code: uint32(libvirt.ErrOperationTimeout), Message: "cannot acquire state change lock"}))
+	if e.Message != "libvirt: cannot acquire state change lock" || e.Hint != hintBusy {
+		t.Errorf("%+v, want libvirt's words and a hint", e)
+	}
+}
 
 func TestDomainThatMakesNoSenseIsRefused(t *testing.T) {
 	h := newHost(t)
