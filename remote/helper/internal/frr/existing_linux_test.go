@@ -14,7 +14,8 @@ import (
 	"vxorch/remote/hostapi"
 )
 
-// bgpd runs one with a configuration, in a network namespace of its own.
+// bgpd runs one with a configuration, in namespaces of its own, so that what it makes
+// below /var/tmp is nobody else's.
 func bgpd(t *testing.T, config string) existing {
 	t.Helper()
 	if _, err := os.Stat("/usr/lib/frr/bgpd"); err != nil || os.Getuid() != 0 {
@@ -39,11 +40,8 @@ func bgpd(t *testing.T, config string) existing {
 	if err := os.Chown(run, uid, gid); err != nil {
 		t.Fatal(err)
 	}
-	logs := "/var/tmp/frr"
-	if !exists(logs) {
-		t.Cleanup(func() { os.Remove(logs) })
-	}
-	daemon := exec.Command("unshare", "--net", "/usr/lib/frr/bgpd", "-f", file, "--vty_socket", run, "-i", filepath.Join(run, "pid"), "-z", filepath.Join(run, "zebra"), "-P", "0", "-p", "0")
+	const alone = `mount -t tmpfs none /var/tmp && exec "$0" "$@"`
+	daemon := exec.Command("unshare", "--net", "--mount", "sh", "-c", alone, "/usr/lib/frr/bgpd", "-f", file, "--vty_socket", run, "-i", filepath.Join(run, "pid"), "-z", filepath.Join(run, "zebra"), "-P", "0", "-p", "0")
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
