@@ -620,6 +620,7 @@ func TestPingsOfBothKinds(t *testing.T) {
 	targets := []netip.Addr{
 		netip.MustParseAddr("192.168.100.1"), netip.MustParseAddr("192.168.100.2"), netip.MustParseAddr("fd00::3"),
 		netip.MustParseAddr("192.168.100.4"), netip.MustParseAddr("192.168.100.5"), netip.MustParseAddr("192.168.100.6"),
+		netip.MustParseAddr("192.168.100.7"), netip.MustParseAddr("fd00::8"), netip.MustParseAddr("192.168.100.9"),
 	}
 	// In the order in which they end.
 	said := `@192.168.100.4 1 PING 192.168.100.4 (192.168.100.4): 56 data bytes ping: sendto: Network is unreachable
@@ -629,6 +630,9 @@ func TestPingsOfBothKinds(t *testing.T) {
 @192.168.100.2 3 PING 192.168.100.2 (192.168.100.2) 56(84) bytes of data. --- 192.168.100.2 ping statistics --- 1 packets transmitted, 0 received, +1 errors, 100% packet loss, time 0ms
 @192.168.100.5 3 PING 192.168.100.5 (192.168.100.5): 56 data bytes --- 192.168.100.5 ping statistics --- 1 packets transmitted, 0 packets received, 100% packet loss
 @192.168.100.6 1 sh: ping: not found
+@192.168.100.7 2 = 0.321
+` + message + `@fd00::8 1 = 12.5
+@192.168.100.9 9 = 1.0
 `
 	synctest.Test(t, func(t *testing.T) {
 		c, heard := loggedIn(t, map[string]string{"ping": said})
@@ -646,6 +650,9 @@ func TestPingsOfBothKinds(t *testing.T) {
 			}},
 			{Target: targets[4], Sent: 3},
 			{Target: targets[5], Error: &hostapi.Error{Kind: hostapi.KindInternal, Message: "ping in the guest: sh: ping: not found"}},
+			{Target: targets[6], Sent: 2, Received: 1, RTT: 321 * time.Microsecond},
+			{Target: targets[7], Sent: 1, Received: 1, RTT: 12500 * time.Microsecond},
+			{Target: targets[8], Error: &hostapi.Error{Kind: hostapi.KindInternal, Message: "ping in the guest: = 1.0"}},
 		}
 		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 			t.Errorf("Ping (-want +got):\n%s", diff)

@@ -86,7 +86,9 @@ func (c *Console) ping(ctx context.Context, script string) (output string, exit 
 // pingScript pings every target in the background and says a line of each: a
 // mark, the target, the try that was the last, and ping's words. Echo of an
 // unquoted substitution makes one line of them, and a line is what a shell writes
-// at once, so that those of different targets do not mix.
+// at once, so that those of different targets do not mix. Where ping says a round
+// trip's time, that is all that is said: each character on its serial line costs an
+// emulated guest about 0.1 ms.
 func pingScript(batch []PingResult, tries int) string {
 	var v4, v6 []string
 	for _, r := range batch {
@@ -99,7 +101,7 @@ func pingScript(batch []PingResult, tries int) string {
 	count := []string{"", "1", "1 2", "1 2 3"}[tries]
 	var b strings.Builder
 	b.WriteString("set -f; p() { t=$1; shift; for i in " + count +
-		`; do o=$("$@" -q -c 1 -W 1 $t 2>&1) && break; done; echo "@$t $i" $o; }; `)
+		`; do o=$("$@" -q -c 1 -W 1 $t 2>&1) && break; done; case $o in *" = "*) o="= ${o##* = }"; o=${o%%/*};; esac; echo "@$t $i" $o; }; `)
 	if len(v4) > 0 {
 		b.WriteString("for a in " + strings.Join(v4, " ") + "; do p $a ping & done; ")
 	}
@@ -138,7 +140,10 @@ func readPings(output string, batch []PingResult) bool {
 // read takes one line's part after the target.
 func (r *PingResult) read(line string) {
 	words := strings.Fields(line)
-	last, received, ok := counts(words)
+	last, received, ok := answered(words)
+	if !ok {
+		last, received, ok = counts(words)
+	}
 	if !ok {
 		r.Error = &hostapi.Error{Kind: hostapi.KindInternal, Message: "ping in the guest: " + oneLine(strings.Join(words[min(1, len(words)):], " "))}
 		if strings.Contains(line, "Network is unreachable") { // strerror(ENETUNREACH) of every libc
@@ -149,6 +154,16 @@ func (r *PingResult) read(line string) {
 	if r.Sent = last; received {
 		r.Received, r.RTT = 1, roundTrip(words)
 	}
+}
+
+// answered reads the try that was answered where the round trip's time is said.
+func answered(words []string) (last int, received, ok bool) {
+	if len(words) < 3 || words[1] != "=" {
+		return 0, false, false
+	}
+	last, err := strconv.Atoi(words[0])
+	ok = err == nil && last >= 1 && last <= mostTries
+	return last, ok, ok
 }
 
 // counts reads which try was the last and whether it was answered. Busybox says

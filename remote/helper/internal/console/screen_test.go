@@ -151,6 +151,7 @@ func FuzzScreen(f *testing.F) {
 // FuzzReadPings holds that a guest cannot claim more than there is to claim.
 func FuzzReadPings(f *testing.F) {
 	f.Add("@10.0.0.1 1 1 packets transmitted, 1 received rtt min/avg/max/mdev = 0.1/0.1/0.1/0.0 ms\n@fd00::1 3 ")
+	f.Add("@10.0.0.1 3 = 0.585\n@fd00::1 4 = 1")
 	f.Add("@10.0.0.1 2 PING 1 packets transmitted, 0 packets received\n@fd00::1 1 round-trip min/avg/max = 9/9/9 ms")
 	f.Fuzz(func(t *testing.T, said string) {
 		batch := []PingResult{{Target: netip.MustParseAddr("10.0.0.1")}, {Target: netip.MustParseAddr("fd00::1")}}
