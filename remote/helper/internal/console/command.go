@@ -68,40 +68,26 @@ func (c *Console) command(ctx context.Context, line string) (output string, exit
 	if e := new(hostapi.Error); err == nil || errors.As(err, &e) {
 		return output, exit, err
 	}
+	return "", 0, c.interrupt(ctx, err)
+}
+
+// interrupt ends the session, whose command has not ended, and explains cause.
+func (c *Console) interrupt(ctx context.Context, cause error) error {
 	// Whoever comes next finds a prompt.
 	c.session = nil
 	shortly, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
 	defer cancel()
 	_ = c.send(shortly, "\x03")
-	return "", 0, c.explain(ctx, "a command on the guest's console did not end", err)
+	return c.explain(ctx, "a command on the guest's console did not end", cause)
 }
 
 // exchange types a command between two markers and gives what came between them.
 // A terminal that echoes the command shows $? where the markers have a number, so
 // that no echo is taken for one.
 func (c *Console) exchange(ctx context.Context, command string) (output string, exit int, err error) {
-	c.runs++
-	tag := fmt.Sprintf("%s_%d__", c.token, c.runs)
-	line := "echo __IN_$?_" + tag + "; " + command + "; echo __RC_$?_" + tag
-	if len(line) > longestLine || strings.ContainsFunc(line, isControl) {
-		return "", 0, &hostapi.Error{Kind: hostapi.KindInvalid, Message: "a command for the console is not one line of text or too long"}
-	}
+	tag := c.tag()
 	from := c.mark()
-	searched := from
-	if err := c.send(ctx, line+"\r"); err != nil {
-		return "", 0, err
-	}
-	var end int64 // where the last marker begins
-	_, err = c.await(ctx, 0, func() bool {
-		// Of what was searched already a marker may be the end.
-		text, now, _ := c.look(searched)
-		before, code, _, ok := cutMarker(text, "__RC_", "_"+tag)
-		if ok {
-			end, exit = now-int64(len(text)-len(before)), code
-		}
-		searched = max(searched, now-int64(len(line)))
-		return ok
-	})
+	exit, end, err := c.typed(ctx, "echo __IN_$?_"+tag+"; "+command, tag)
 	if err != nil {
 		return "", 0, err
 	}
@@ -115,6 +101,43 @@ func (c *Console) exchange(ctx context.Context, command string) (output string, 
 		return "", exit, &hostapi.Error{Kind: hostapi.KindInternal, Message: "on the console a command's output was mixed with something else"}
 	}
 	return strings.ToValidUTF8(output, "\ufffd"), exit, nil
+}
+
+// exitOf types a command, of whose output nothing matters, before a marker and gives
+// its exit code.
+func (c *Console) exitOf(ctx context.Context, command string) (exit int, err error) {
+	exit, _, err = c.typed(ctx, command, c.tag())
+	return exit, err
+}
+
+// tag is what makes the next command's markers its own.
+func (c *Console) tag() string {
+	c.runs++
+	return fmt.Sprintf("%s_%d__", c.token, c.runs)
+}
+
+// typed types a command and the marker that says how it ended, and gives its exit
+// code and the place where the marker begins.
+func (c *Console) typed(ctx context.Context, command, tag string) (exit int, end int64, err error) {
+	line := command + "; echo __RC_$?_" + tag
+	if len(line) > longestLine || strings.ContainsFunc(line, isControl) {
+		return 0, 0, &hostapi.Error{Kind: hostapi.KindInvalid, Message: "a command for the console is not one line of text or too long"}
+	}
+	searched := c.mark()
+	if err := c.send(ctx, line+"\r"); err != nil {
+		return 0, 0, err
+	}
+	_, err = c.await(ctx, 0, func() bool {
+		// Of what was searched already a marker may be the end.
+		text, now, _ := c.look(searched)
+		before, code, _, ok := cutMarker(text, "__RC_", "_"+tag)
+		if ok {
+			end, exit = now-int64(len(text)-len(before)), code
+		}
+		searched = max(searched, now-int64(len(line)))
+		return ok
+	})
+	return exit, end, err
 }
 
 // cutMarker cuts text around the first number that stands between prefix and

@@ -75,7 +75,7 @@ func New(stream io.ReadWriteCloser, options Options) *Console {
 	if options.Settle == 0 {
 		options.Settle = 100 * time.Millisecond
 	}
-	random := make([]byte, 6)
+	random := make([]byte, 4)
 	rand.Read(random) // never fails
 	c := &Console{
 		stream:  stream,

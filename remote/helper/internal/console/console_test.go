@@ -105,7 +105,9 @@ func (g *guest) login(banner string) bool {
 	return user == "cirros" && password == "gocubsgo"
 }
 
-var exchanged = regexp.MustCompile(`^echo __IN_\$\?_(\w+); (.*); echo __RC_\$\?_(\w+)$`)
+// exchanged is a command between its markers; where its output does not matter it
+// has no first one.
+var exchanged = regexp.MustCompile(`^(?:echo __IN_\$\?_(\w+); )?(.*); echo __RC_\$\?_(\w+)$`)
 
 // shell plays one until the end; noise is said in the middle of every echo and
 // output.
@@ -129,7 +131,7 @@ func (g *guest) shell(prompt, noise string, commands map[string]string) {
 			continue
 		}
 		parts := exchanged.FindStringSubmatch(line)
-		if parts == nil || parts[1] != parts[3] {
+		if parts == nil || parts[1] != "" && parts[1] != parts[3] {
 			g.say("sh: " + line + ": not found\n")
 			continue
 		}
@@ -138,8 +140,13 @@ func (g *guest) shell(prompt, noise string, commands map[string]string) {
 			g.echo = false
 			code = 1 // not root
 		}
+		if strings.HasPrefix(parts[2], "stty echo") {
+			g.echo = true
+		}
 		g.ran = append(g.ran, parts[2])
-		g.say("__IN_0_" + parts[1] + "\n")
+		if parts[1] != "" {
+			g.say("__IN_0_" + parts[1] + "\n")
+		}
 		g.say(noise)
 		for command, output := range commands {
 			if strings.Contains(parts[2], command) {
@@ -149,7 +156,7 @@ func (g *guest) shell(prompt, noise string, commands map[string]string) {
 				g.say(output)
 			}
 		}
-		g.say(fmt.Sprintf("__RC_%d_%s\n", code, parts[1]))
+		g.say(fmt.Sprintf("__RC_%d_%s\n", code, parts[3]))
 	}
 }
 
@@ -478,13 +485,13 @@ func TestACommandThatDoesNotEndIsInterrupted(t *testing.T) {
 				if parts == nil {
 					return
 				}
-				g.say("__IN_0_" + parts[1] + "\n")
+				g.say("__IN_0_" + parts[3] + "\n")
 				if strings.Contains(line, "sleep") {
 					g.say("sleeping\n")
 					interrupted <- g.hear()
 					return
 				}
-				g.say("1000\n__RC_0_" + parts[1] + "\n$ ")
+				g.say("1000\n__RC_0_" + parts[3] + "\n$ ")
 			}
 		})
 		ctx := timeout(t, time.Minute)

@@ -170,14 +170,14 @@ func onlyShellPrompts(text string) bool {
 }
 
 // confirm tells whether what looks like a shell's prompt is one, and whose; and
-// turns its echo off: a long command's would wrap. All of it is one command, and
-// the answer its exit code, which no message of the kernel's gets into: root is who
-// may write what only root may.
+// turns its echo off: a long command's would wrap. All of it is one command, as short
+// as can be since it is echoed, and the answer its exit code, which no message of the
+// kernel's gets into: root is who may write what only root may.
 func (c *Console) confirm(ctx context.Context) (*session, error) {
 	within, cancel := context.WithTimeout(ctx, confirmation)
 	defer cancel()
 	c.mute.Store(true) // before the line is typed: what asks now asks too late
-	_, exit, err := c.exchange(within, "stty -echo cols 500; test -w "+printk)
+	exit, err := c.exitOf(within, "stty -echo cols 500; test -w "+printk)
 	if err != nil && ctx.Err() == nil && within.Err() != nil {
 		// Not interrupted: it may be the guest's boot that speaks here.
 		c.mute.Store(false)
