@@ -38,7 +38,7 @@ type Console struct {
 	options Options
 	token   string        // in every marker; no guest can have said it before
 	turn    chan struct{} // holds one element while somebody talks
-	out     chan string   // to the goroutine that writes
+	out     chan keys     // to the goroutine that writes
 	ended   chan struct{} // closed when the stream ended
 	close   sync.Once
 
@@ -62,6 +62,13 @@ type Console struct {
 type session struct {
 	root   bool // it is root's
 	noSudo bool // sudo is known not to make it so
+	asks   bool // it asks with its prompt where the cursor is
+}
+
+// keys is what is to be typed.
+type keys struct {
+	text    string
+	written chan<- struct{} // in place of text, closed when all before is on its way
 }
 
 // New takes a stream over. Close ends it.
@@ -82,7 +89,7 @@ func New(stream io.ReadWriteCloser, options Options) *Console {
 		options: options,
 		token:   hex.EncodeToString(random),
 		turn:    make(chan struct{}, 1),
-		out:     make(chan string, 4),
+		out:     make(chan keys, 4),
 		ended:   make(chan struct{}),
 		grown:   make(chan struct{}),
 	}
@@ -131,18 +138,18 @@ func (c *Console) read() {
 		if n > 0 {
 			c.mu.Lock()
 			replies := c.screen.write(buffer[:n])
-			close(c.grown)
-			c.grown = make(chan struct{})
-			c.mu.Unlock()
-			for _, r := range replies {
+			for _, r := range replies { // before anybody who waits for the same text types
 				if c.mute.Load() {
 					break
 				}
 				select {
-				case c.out <- r:
+				case c.out <- keys{text: r}:
 				default: // it asks faster than it listens
 				}
 			}
+			close(c.grown)
+			c.grown = make(chan struct{})
+			c.mu.Unlock()
 		}
 		if err != nil {
 			c.end(err)
@@ -159,8 +166,12 @@ func (c *Console) read() {
 func (c *Console) write() {
 	for {
 		select {
-		case text := <-c.out:
-			if _, err := io.WriteString(c.stream, text); err != nil {
+		case k := <-c.out:
+			if k.written != nil {
+				close(k.written)
+				continue
+			}
+			if _, err := io.WriteString(c.stream, k.text); err != nil {
 				// What it said last tells more: let that be read to its end.
 				select {
 				case <-c.ended:
@@ -175,10 +186,30 @@ func (c *Console) write() {
 	}
 }
 
-// send types text. It returns when the text is on its way.
+// send types text. It does not wait until the text is on its way: see flush.
 func (c *Console) send(ctx context.Context, text string) error {
+	return c.put(ctx, keys{text: text})
+}
+
+// flush waits until all that was typed is on its way.
+func (c *Console) flush(ctx context.Context) error {
+	written := make(chan struct{})
+	if err := c.put(ctx, keys{written: written}); err != nil {
+		return err
+	}
 	select {
-	case c.out <- text:
+	case <-written:
+		return nil
+	case <-c.ended:
+		return c.lost()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (c *Console) put(ctx context.Context, k keys) error {
+	select {
+	case c.out <- k:
 		return nil
 	case <-c.ended:
 		return c.lost()
@@ -192,6 +223,14 @@ func (c *Console) mark() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.screen.end()
+}
+
+// places gives that after all that was said until now, and that at which the guest
+// asked last where the cursor is.
+func (c *Console) places() (end, asked int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.screen.end(), c.screen.asked
 }
 
 // look gives what was said since a mark, and the mark after it; whole is false if

@@ -26,6 +26,9 @@ type guest struct {
 	lines chan string // what was typed, without the \r; closed at the end
 	echo  bool
 	ran   []string // commands, in order
+
+	asks    bool // a line editor: where the cursor is, with each prompt while it echoes
+	answers int  // to that
 }
 
 // play gives a console to a guest that acts as told until the test ends.
@@ -73,6 +76,12 @@ func play(t *testing.T, act func(g *guest)) *console.Console {
 	return c
 }
 
+// What a line editor asks a terminal, and what one answers.
+const (
+	query  = "\x1b[6n"
+	answer = "\x1b[1;1R"
+)
+
 // say writes text with a terminal's line ends.
 func (g *guest) say(text string) {
 	io.WriteString(g.conn, strings.ReplaceAll(text, "\n", "\r\n"))
@@ -114,7 +123,14 @@ var exchanged = regexp.MustCompile(`^(?:echo __IN_\$\?_(\w+); )?(.*); echo __RC_
 func (g *guest) shell(prompt, noise string, commands map[string]string) {
 	for {
 		g.say(prompt)
+		if g.asks && g.echo {
+			g.say(query)
+		}
 		line, ok := <-g.lines
+		for line == answer {
+			g.answers++
+			line, ok = <-g.lines
+		}
 		if !ok || line == "exit" || strings.HasSuffix(line, "; exit") {
 			return
 		}
@@ -595,6 +611,65 @@ func TestLeaveGivesTheConsoleBack(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, ran); diff != "" {
 			t.Errorf("commands (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestALineEditorIsAnsweredAtOnce by a console that waits for nothing else once it was
+// asked, and answers the last time before it closes, or whoever comes next would wait.
+func TestALineEditorIsAnsweredAtOnce(t *testing.T) {
+	for name, prompts := range map[string]string{"one prompt": "", "several returns": "$ \n$ \n"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var heard *guest
+				c := play(t, func(g *guest) {
+					heard = g
+					g.asks = true
+					g.hear()
+					g.say(prompts)
+					g.shell("$ ", "", plain)
+				})
+				began := time.Now() // of a clock that goes on when all wait
+				if err := c.Login(timeout(t, time.Minute), "cirros", "gocubsgo"); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.Leave(timeout(t, time.Minute)); err != nil {
+					t.Error(err)
+				}
+				if waited := time.Since(began); waited != 0 {
+					t.Errorf("it waited for %v", waited)
+				}
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+				if heard.answers != 2 || len(heard.ran) != 2 {
+					t.Errorf("%d answers, and commands %q; want two of each", heard.answers, heard.ran)
+				}
+			})
+		})
+	}
+}
+
+// TestAShellThatDoesNotAskAgain is left all the same, after a moment.
+func TestAShellThatDoesNotAskAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := play(t, func(g *guest) {
+			g.hear()
+			g.say("$ " + query)
+			g.hear() // the answer
+			g.shell("$ ", "", plain)
+		})
+		ctx := timeout(t, time.Minute)
+		if err := c.Login(ctx, "cirros", "gocubsgo"); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := c.Leave(ctx); err != nil {
+			t.Errorf("Leave: %v", err)
+		}
+		if waited := time.Since(began); waited > time.Second {
+			t.Errorf("it waited for %v", waited)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -76,7 +77,9 @@ func (l *login) run(ctx context.Context) error {
 		if err != nil {
 			return l.failed(ctx, err)
 		}
-		from = l.mark()
+		end, asked := l.places()
+		edited := asked > from
+		from = end
 		var text string
 		switch asks {
 		case noPrompt:
@@ -109,6 +112,7 @@ func (l *login) run(ctx context.Context) error {
 				return l.failed(ctx, err)
 			}
 			if l.session != nil {
+				l.session.asks = edited
 				return nil
 			}
 			text, patience = "\r", l.options.Patience
@@ -130,7 +134,9 @@ func (l *login) failed(ctx context.Context, cause error) error {
 // nextPrompt waits for a prompt in what is said from a place on that nothing
 // follows for a moment; noPrompt if nothing more came for a time of patience. The
 // moment is short after shell's prompts that are all that was said: a session that
-// stood answers each return so, and its shell is asked whether it is one.
+// stood answers each return so, and its shell is asked whether it is one. It is over
+// at once where the cursor's place is asked behind such a prompt: a line editor does
+// that, before it waits.
 func (c *Console) nextPrompt(ctx context.Context, from int64, patience time.Duration) (prompt, error) {
 	for {
 		var seen prompt
@@ -149,11 +155,16 @@ func (c *Console) nextPrompt(ctx context.Context, from int64, patience time.Dura
 		if alone {
 			settle /= 5
 		}
-		more, err := c.await(ctx, settle, func() bool { return c.mark() != at })
+		var edited bool
+		more, err := c.await(ctx, settle, func() bool {
+			end, asked := c.places()
+			edited = alone && end == at && asked == at
+			return end != at || edited
+		})
 		if err != nil {
 			return noPrompt, err
 		}
-		if !more {
+		if !more || edited {
 			return seen, nil
 		}
 	}
@@ -205,16 +216,26 @@ func (c *Console) Leave(ctx context.Context) error {
 	if c.session == nil {
 		return nil
 	}
+	asks := c.session.asks
 	c.session = nil
+	c.mute.Store(false) // nothing is asked while the echo is off
 	from := c.mark()
-	if _, _, err := c.command(ctx, "stty echo cols 80"); err != nil {
-		return err
+	if _, err := c.exitOf(ctx, "stty echo cols 80"); err != nil {
+		return c.interrupt(ctx, err)
 	}
-	// A shell that asks for the cursor's place waits for the answer before it shows
-	// its prompt, and whoever comes next would wait for it. That it is one is known.
+	// That it is one is known.
 	_, err = c.await(ctx, confirmation, func() bool {
 		text, _, _ := c.look(max(from, c.mark()-longestPrompt-1))
 		return promptOf(text) != noPrompt
 	})
-	return err
+	if err != nil || !asks {
+		return err
+	}
+	// Whoever comes next would wait otherwise: busybox' line editor halts for 20 ms
+	// over a key that comes where it expects the answer.
+	_, err = c.await(ctx, c.options.Settle, func() bool {
+		_, asked := c.places()
+		return asked > from
+	})
+	return cmp.Or(err, c.flush(ctx))
 }

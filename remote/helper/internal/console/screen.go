@@ -19,6 +19,8 @@ type screen struct {
 	begun  int    // bytes of the sequence so far
 	params []byte // of a control sequence
 	cr     bool   // the last was \r
+
+	asked int64 // the place at which the guest asked last where the cursor is
 }
 
 // state is where in an escape sequence (ECMA-48) the text stands.
@@ -73,7 +75,10 @@ func (s *screen) put(c byte) (reply string) {
 			s.state, s.begun = escape, 0
 		case c >= 0x40 && c <= 0x7e:
 			s.state = ground
-			return terminal(string(s.params), c)
+			if reply = terminal(string(s.params), c); reply == cursor {
+				s.asked = s.end()
+			}
+			return reply
 		case len(s.params) < 16:
 			s.params = append(s.params, c)
 		}
@@ -125,13 +130,16 @@ func (s *screen) plain(c byte) {
 	}
 }
 
+// cursor is the answer to where the cursor is.
+const cursor = "\x1b[1;1R"
+
 // terminal is what a terminal answers to a control sequence. Line editors ask
 // where the cursor is and wait for an answer (busybox ash) or take what is typed
 // for one.
 func terminal(params string, final byte) string {
 	switch {
 	case final == 'n' && params == "6":
-		return "\x1b[1;1R"
+		return cursor
 	case final == 'n' && params == "5":
 		return "\x1b[0n"
 	}

@@ -130,6 +130,9 @@ func FuzzScreen(f *testing.F) {
 		for part := range slices.Chunk(b, min(max(size, 1), 1<<16)) {
 			also = append(also, parts.write(part)...)
 		}
+		if whole.asked != parts.asked || whole.asked > whole.end() {
+			t.Errorf("asked at %d, in pieces at %d, of %d", whole.asked, parts.asked, whole.end())
+		}
 		if !bytes.Equal(whole.text, parts.text) || !slices.Equal(replies, also) {
 			t.Errorf("in pieces: %q %q, whole: %q %q", parts.text, also, whole.text, replies)
 		}
