@@ -351,6 +351,40 @@ func TestVMsComeAndAreProvedFromInside(t *testing.T) {
 	b.nothingStands()
 }
 
+func TestOnlyADeployOpensTheConsolesOfRunningVMsAhead(t *testing.T) {
+	b := newBench(t, "a", "b")
+	b.withImage()
+	lab := b.lab("try", `
+images: {i: {path: /i.qcow2, login: {user: cirros, password: gocubsgo}}, mute: {path: /i.qcow2}}
+vms: {vm: {hosts: all, image: i}, mute: {host: a, image: mute}}
+`, "a", "b")
+	opened := func(when string, want map[string][]string) {
+		t.Helper()
+		got := map[string][]string{}
+		for name, m := range b.machines {
+			if domains := m.OpenedAhead(); len(domains) > 0 {
+				got[name] = domains
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("opened %s (-want +got):\n%s", when, diff)
+		}
+	}
+	none := map[string][]string{}
+	b.deploy(lab)
+	opened("by the deploy that makes the VMs", none)
+	b.control.Plan(t.Context(), lab)
+	b.control.Check(t.Context(), lab)
+	b.control.Status(t.Context(), lab)
+	b.control.Verify(t.Context(), lab)
+	opened("by what changes nothing", none)
+	b.passes(b.deploy(lab), 0)
+	once := map[string][]string{"a": {"try-vm-a-1"}, "b": {"try-vm-b-1"}}
+	opened("by the second deploy", once)
+	b.control.Destroy(t.Context(), lab, yes)
+	opened("after a destroy", once)
+}
+
 func TestVMsThatLeftTheInventoryGoEvenIfNoneIsLeft(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.withImage()

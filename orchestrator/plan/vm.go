@@ -233,6 +233,9 @@ func virtQuery(lab *inventory.Lab, host string, in Inputs) *hostapi.VirtQuery {
 		}
 		query.Domains = append(query.Domains, vm.Domain)
 		query.Images = append(query.Images, in.Images[vm.Image])
+		if lab.Image(vm.Image).Login.User != "" { // else nothing is sent from inside
+			query.Consoles = append(query.Consoles, vm.Domain)
+		}
 		for _, leg := range vm.Interfaces {
 			query.Networks = append(query.Networks, leg.Network)
 		}

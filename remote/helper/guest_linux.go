@@ -14,6 +14,7 @@ import (
 
 	"vxorch/remote/helper/internal/console"
 	"vxorch/remote/helper/internal/dhcp"
+	"vxorch/remote/helper/internal/virt"
 	"vxorch/remote/hostapi"
 )
 
@@ -184,11 +185,15 @@ func (h *host) onConsole(ctx context.Context, lab string, w hostapi.Guest, do fu
 // the console without a cause, as it sometimes does with one that it has just
 // opened; a domain that is gone it does not open again.
 func (h *host) logIn(ctx context.Context, lab string, w hostapi.Guest) (c *console.Console, again bool, err error) {
-	stream, err := h.virt.Console(ctx, lab, w.Domain)
-	if err != nil {
-		return nil, false, err
+	var stream *virt.Terminal
+	if a := h.takeAhead(lab, w.Domain); a != nil {
+		c, stream = a.console, a.stream
+	} else {
+		if stream, err = h.virt.Console(ctx, lab, w.Domain); err != nil {
+			return nil, false, err
+		}
+		c = console.New(stream, console.Options{})
 	}
-	c = console.New(stream, console.Options{})
 	if err = c.Login(ctx, w.Login.User, w.Login.Password); err == nil {
 		return c, false, nil
 	}
@@ -202,19 +207,25 @@ func (h *host) logIn(ctx context.Context, lab string, w hostapi.Guest) (c *conso
 
 // takeConsole waits for the turn on a domain's console.
 func (h *host) takeConsole(ctx context.Context, domain string) (giveBack func(), err error) {
-	h.mu.Lock()
-	turn := h.consoles[domain]
-	if turn == nil {
-		turn = make(chan struct{}, 1)
-		h.consoles[domain] = turn
-	}
-	h.mu.Unlock()
+	turn := h.turn(domain)
 	select {
 	case turn <- struct{}{}:
 		return func() { <-turn }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// turn holds an element while somebody has the turn on a domain's console.
+func (h *host) turn(domain string) chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	turn := h.consoles[domain]
+	if turn == nil {
+		turn = make(chan struct{}, 1)
+		h.consoles[domain] = turn
+	}
+	return turn
 }
 
 // silentFor is silent for at most d.

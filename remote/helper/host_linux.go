@@ -30,10 +30,13 @@ type host struct {
 	open   sync.RWMutex
 	closed bool
 
+	aheadLimit time.Duration // see there
+
 	mu       sync.Mutex
 	locks    map[string]*own.Lock      // by lab
 	leases   map[string][]*dhcp.Server // by domain
 	consoles map[string]chan struct{}  // by domain; each holds an element while its console is used
+	ahead    map[string]*ahead         // by domain: consoles that wait to be used
 	listener *survey.Listener          // of the try of the underlay; nil: none
 	capture  *capture.Capture          // copies packets; nil: none
 
@@ -55,6 +58,7 @@ func open(lease time.Duration) (*host, error) {
 	return &host{
 		kernel: kernel, virt: virt.New(), store: own.Store{Lease: lease},
 		locks: map[string]*own.Lock{}, leases: map[string][]*dhcp.Server{}, consoles: map[string]chan struct{}{},
+		ahead: map[string]*ahead{}, aheadLimit: aheadLimit,
 		batch: make(chan struct{}, 1),
 	}, nil
 }
@@ -86,6 +90,9 @@ func (h *host) Observe(ctx context.Context, req hostapi.ObserveRequest) (hostapi
 		}
 	}
 	query := req.Virt
+	if req.Lock != nil && query != nil {
+		h.openAhead(ctx, req.Lab, query.Consoles)
+	}
 	if query == nil && h.virt.Keeps(req.Lab) {
 		query = &hostapi.VirtQuery{} // VMs that an earlier inventory had
 	}
@@ -261,6 +268,10 @@ func (h *host) Close() error {
 		return nil
 	}
 	h.closed = true
+	var consoles sync.WaitGroup
+	for domain := range h.consoles {
+		consoles.Go(func() { h.closeAhead(domain) })
+	}
 	for domain := range h.leases {
 		h.endLeases(domain)
 	}
@@ -270,6 +281,7 @@ func (h *host) Close() error {
 	if h.capture != nil {
 		h.capture.Close()
 	}
+	consoles.Wait() // whoever has the lock next finds them free
 	var errs []error
 	for _, lab := range slices.Sorted(maps.Keys(h.locks)) {
 		errs = append(errs, h.release(h.locks[lab]))

@@ -148,6 +148,12 @@ type VirtQuery struct {
 	Networks []string `json:"networks,omitempty"`
 	Domains  []string `json:"domains,omitempty"`
 	Images   []Image  `json:"images,omitempty"`
+	// Consoles are domains whose guests will be told or sent something from inside
+	// soon. With the lock, the consoles of those that run and are the lab's are opened
+	// meanwhile, since it takes up to a second until a guest hears what is typed there.
+	// One that nobody comes to use is closed after a while, at the latest with the
+	// session.
+	Consoles []string `json:"consoles,omitempty"`
 }
 
 // VirtFacts is what was seen of libvirt and the image store.

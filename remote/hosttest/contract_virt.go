@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -35,6 +36,7 @@ func ContractVirt(t *testing.T, open func(t *testing.T) Env) {
 		{"a VM whose mark was taken out is foreign", (*bench).vmDisowned},
 		{"a network of another bridge is made anew", (*bench).virtNetworkRebuild},
 		{"guests are awaited together, each to its own end", (*bench).guests},
+		{"a console that is opened ahead is in nobody's way", (*bench).vmConsoleAhead},
 		{"removal of a VM and its network leaves nothing", (*bench).vmRemove},
 		{"a VM that cannot be is not in the way later", (*bench).vmImpossible},
 		{"foreign domains and networks are left alone", (*bench).virtForeign},
@@ -399,6 +401,33 @@ func (b *bench) guests() {
 	if e := res.Steps[1].Error; e != nil && e.Hint == "" {
 		b.Errorf("%v has no hint", e)
 	}
+}
+
+// vmConsoleAhead asks for consoles of domains that are there and of others, with the
+// lock and without, in two sessions: what stands is the same, and can be removed.
+func (b *bench) vmConsoleAhead() {
+	steps := b.wholeVM()
+	b.apply(hostapi.Create, steps...)
+	before := b.vmSeen()
+	ask := hostapi.ObserveRequest{Lab: b.lab, Virt: &hostapi.VirtQuery{
+		Domains: []string{b.domain().Name}, Consoles: []string{b.name("none"), b.domain().Name},
+	}}
+	if _, err := b.Reopen(b.T).Observe(b.ctx(), ask); err != nil {
+		b.Errorf("without the lock: %v", err)
+	}
+	ask.Lock = &hostapi.Holder{User: user, Controller: controller, Verb: "deploy"}
+	for range 2 {
+		if _, err := b.Host.Observe(b.ctx(), ask); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if after := b.vmSeen(); !reflect.DeepEqual(before, after) {
+		b.Errorf("the domain is %+v, was %+v", after, before)
+	}
+	slices.Reverse(steps)
+	b.apply(hostapi.Remove, steps...)
+	b.noVM()
+	b.nothingStands()
 }
 
 func (b *bench) virtNetworkRebuild() {

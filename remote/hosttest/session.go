@@ -138,6 +138,7 @@ func (s *Session) Observe(ctx context.Context, req hostapi.ObserveRequest) (host
 		m.locks[req.Lab] = lock{s, *req.Lock}
 		if req.Virt != nil {
 			m.virt.hold(s, req.Virt.Images)
+			m.virt.openAhead(req.Lab, req.Virt.Consoles)
 		}
 	}
 	return m.facts(req), nil

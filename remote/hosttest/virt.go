@@ -29,6 +29,7 @@ type virt struct {
 	domains  map[string]*domain
 	guests   Guests
 	silent   map[string]bool // domains whose guests never answer, whatever guests says
+	ahead    []string        // domains whose consoles were opened ahead
 	lacks    installable
 }
 
@@ -88,6 +89,22 @@ func (m *Machine) SilenceGuest(domain string) {
 	m.fabric.mu.Lock()
 	defer m.fabric.mu.Unlock()
 	m.virt.silent[domain] = true
+}
+
+// OpenedAhead gives the domains whose consoles sessions have opened ahead, in order.
+func (m *Machine) OpenedAhead() []string {
+	m.fabric.mu.Lock()
+	defer m.fabric.mu.Unlock()
+	return slices.Clone(m.virt.ahead)
+}
+
+// openAhead opens the consoles of lab's running domains among names.
+func (v *virt) openAhead(lab string, names []string) {
+	for _, name := range names {
+		if d, err := v.running(name); err == nil && ours(d.Mark, lab) {
+			v.ahead = append(v.ahead, name)
+		}
+	}
 }
 
 // PlantVirtNetwork defines a libvirt network as if another had.
