@@ -311,6 +311,8 @@ func (m *merge) flush(then time.Time) {
 }
 
 func (m *merge) sum(errs []error) Captured {
+	m.mu.Lock() // the time's end may come yet, though the hosts have noticed theirs
+	defer m.mu.Unlock()
 	out := Captured{Packets: m.count, Bytes: m.bytes, Lost: m.dropped, Bounded: m.bounded, Errs: errs}
 	for _, n := range m.lost {
 		out.Lost += n
