@@ -75,7 +75,9 @@ func (e existing) join(ctx context.Context, store own.Store, lab, dir string, w 
 			return err
 		}
 	}
-	if err := e.tell(ctx, lines); err != nil {
+	err = e.tell(ctx, lines)
+	ctx = context.WithoutCancel(ctx) // half a part is worth nothing, and each conversation has its bound
+	if err != nil {
 		_, undone := e.leave(ctx, store, lab, dir)
 		return errors.Join(err, undone)
 	}
