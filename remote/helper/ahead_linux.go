@@ -26,7 +26,8 @@ type ahead struct {
 }
 
 // openAhead begins to open the consoles of those of the domains that run and are
-// lab's. Nothing is typed. What cannot be opened is no error: who needs it will see.
+// lab's. Nothing is typed but a terminal's answers to a guest that asks. What cannot
+// be opened is no error: who needs it will see.
 func (h *host) openAhead(ctx context.Context, lab string, domains []string) {
 	ctx = context.WithoutCancel(ctx) // they are for the session
 	for _, domain := range domains {
@@ -95,8 +96,8 @@ func (h *host) expire(domain string, a *ahead) {
 
 // closeAhead closes the domain's console if it was opened ahead and nobody has taken
 // it. It waits for one that is being opened, and for a moment for who has the turn.
-func (h *host) closeAhead(domain string) {
-	ctx, cancel := context.WithTimeout(context.Background(), hangUpLimit)
+func (h *host) closeAhead(ctx context.Context, domain string) {
+	ctx, cancel := context.WithTimeout(ctx, hangUpLimit)
 	defer cancel()
 	giveBack, err := h.takeConsole(ctx, domain)
 	if err != nil {

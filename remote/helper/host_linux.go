@@ -270,7 +270,7 @@ func (h *host) Close() error {
 	h.closed = true
 	var consoles sync.WaitGroup
 	for domain := range h.consoles {
-		consoles.Go(func() { h.closeAhead(domain) })
+		consoles.Go(func() { h.closeAhead(context.Background(), domain) })
 	}
 	for domain := range h.leases {
 		h.endLeases(domain)

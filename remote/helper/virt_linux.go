@@ -43,7 +43,7 @@ func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step
 	case remove && step.VirtNetwork != nil:
 		changed, err = h.virt.RemoveNetwork(ctx, mark.Lab, name)
 	case remove && step.Domain != nil:
-		h.closeAhead(name)
+		h.closeAhead(ctx, name)
 		h.endLeases(name)
 		changed, err = h.virt.RemoveDomain(ctx, mark.Lab, name)
 	case remove:
@@ -51,7 +51,7 @@ func (h *host) virtual(ctx context.Context, mark hostapi.Mark, step hostapi.Step
 	case step.VirtNetwork != nil:
 		changed, err = h.virt.EnsureNetwork(ctx, mark, *step.VirtNetwork)
 	case step.Domain != nil:
-		h.closeAhead(name)
+		h.closeAhead(ctx, name)
 		changed, note, err = h.domain(ctx, mark, *step.Domain)
 	case step.Guest != nil:
 		changed, note, err = h.guest(ctx, mark.Lab, *step.Guest)
