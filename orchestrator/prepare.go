@@ -90,7 +90,7 @@ func (s *session) lacks(ctx context.Context) []Lack {
 // part is what of the lab stands on a host.
 func (s *session) part(host string) hostapi.PrepareRequest {
 	return hostapi.PrepareRequest{
-		FRR:     s.lab.EVPN != nil && !s.lab.EVPN.Existing, // which its service would be taken from
+		FRR:     s.lab.EVPN != nil && !s.lab.EVPN.Existing, // to install it would stop the host's own service
 		Libvirt: slices.ContainsFunc(s.lab.VMs, func(vm inventory.VM) bool { return vm.Host == host }),
 	}
 }

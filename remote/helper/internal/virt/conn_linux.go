@@ -21,7 +21,7 @@ const (
 	hintPrepare = "`vxorch prepare` installs and starts what is missing"
 	// hintBusy: seen of libvirt 9.0, killed between its note of a domain that starts
 	// and the domain's process. No daemon after it lets go of that domain.
-	hintBusy = "run the same again; if that does not help, its daemon died as it started the domain: stop it, remove the domain's file from /run/libvirt/qemu and start it"
+	hintBusy = "run the same again; if that does not help, libvirt's daemon died while it started the domain: stop the daemon, remove the domain's .xml from /run/libvirt/qemu, and start the daemon"
 )
 
 // conn is one connection to libvirt's daemon for one purpose, and ends with the
