@@ -1,6 +1,7 @@
 package route
 
 import (
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -76,24 +77,26 @@ func TestWays(t *testing.T) {
 }
 
 func TestCirclesAreFound(t *testing.T) {
+	var endless strings.Builder // as far as anybody goes: ssh expands nothing in ProxyJump, else one line would do
+	endless.WriteString("Host web\n  ProxyJump x0\n")
+	for i := range 2 * maxHops {
+		fmt.Fprintf(&endless, "Host x%d\n  ProxyJump x%d\n", i, i+1)
+	}
 	for name, c := range map[string]struct {
 		config string
 		jump   []string
 		names  string
 	}{
-		"of two":                    {"Host web\n  ProxyJump a\nHost a\n  ProxyJump web\n", nil, "web, a, web"},
-		"of jump hosts":             {"Host web\n  ProxyJump a\nHost a\n  ProxyJump b\nHost b\n  ProxyJump a\n", nil, "a, b, a"},
-		"the host itself":           {"", []string{"web"}, "web, web"},
-		"twice in a list":           {"Host web\n  ProxyJump a,b,a\n", nil, "a, b, a"},
-		"itself in a list":          {"", []string{"a", "web"}, "a, web"},
-		"by another name":           {"Host web\n  ProxyJump a\nHost a\n  HostName b\n  ProxyJump c\nHost c\n  ProxyJump d\nHost d\n  HostName b\n", nil, "a, c, d"},
-		"under ever new host names": {"Host *\n  ProxyJump x%h\n", nil, ""},
+		"of two":               {"Host web\n  ProxyJump a\nHost a\n  ProxyJump web\n", nil, "web, a, web"},
+		"of jump hosts":        {"Host web\n  ProxyJump a\nHost a\n  ProxyJump b\nHost b\n  ProxyJump a\n", nil, "a, b, a"},
+		"the host itself":      {"", []string{"web"}, "web, web"},
+		"twice in a list":      {"Host web\n  ProxyJump a,b,a\n", nil, "a, b, a"},
+		"itself in a list":     {"", []string{"a", "web"}, "a, web"},
+		"by another name":      {"Host web\n  ProxyJump a\nHost a\n  HostName b\n  ProxyJump c\nHost c\n  ProxyJump d\nHost d\n  HostName b\n", nil, "a, c, d"},
+		"under ever new names": {endless.String(), nil, "web, x0, x1, "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := network(t, c.config).way(t.Context(), Target{Address: "web", Jump: c.jump})
-			if name == "under ever new host names" && err == nil {
-				t.Skip("this ssh expands nothing in ProxyJump")
-			}
 			if err == nil || !strings.Contains(err.Error(), "circle: "+c.names) {
 				t.Errorf("way = %v, want the circle %s", err, c.names)
 			}
