@@ -177,9 +177,9 @@ func mute(knows map[string]int, hosts int) (quiet []string) {
 }
 
 // lags tells of a host that knows less than the others whether that is its own
-// fault: it knows no tunnel end at all, or fewer than at least half of the others. Where all lack
-// the same one, that one's host is sick, and to begin anew on those that work would
-// empty their tables for nothing.
+// fault: it knows no tunnel end at all, or at least half of the others know more. Where
+// all lack the same one, that one's host is sick, and to begin anew on those that work
+// would empty their tables for nothing.
 func lags(host string, knows map[string]int) bool {
 	more := 0
 	for _, ends := range knows {

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// FRR is the lab's own control plane on a host: a zebra and a bgpd of FRRouting
-// that nobody else uses, or a part of those that the host has. They fill the tables of the lab's VTEPs with what the
-// other hosts' tell them (BGP EVPN, RFC 8365).
+// FRR is the lab's control plane on a host: a zebra and a bgpd of FRRouting that
+// nobody else uses, or a part of those that the host has. They fill the tables of the
+// lab's VTEPs with what the other hosts' tell them (BGP EVPN, RFC 8365).
 type FRR struct {
 	Local  netip.Addr `json:"local"`  // tunnel end, from which bgpd speaks
 	Port   int        `json:"port"`   // TCP; 0: it takes no sessions
